@@ -1,0 +1,278 @@
+"""One execution environment, as its worker sees it: Init, then Invoke after Invoke, until it is stopped.
+
+    INIT ──next──► READY ──invoke──► BUSY ──response/error──► SETTLING ──next──► READY
+      │              │                 │                          │
+      └─ error, exit, time ─► RESET ◄──┴── exit, time ────────────┘
+                                │
+                                └──invoke──► REINIT ──next──► BUSY
+
+Knows the order of events; does not know sockets, clocks, processes or payloads. RESET means that no process of the runtime is left, and
+that the next invocation begins by starting one anew (AWS calls this a suppressed init); /tmp is kept.
+
+Ordering: commands are carried out in the order given; a caller is answered before processes are killed.
+
+Source: AWS Lambda developer guide, "Understanding the Lambda execution environment lifecycle".
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeAlias
+
+INIT_TIMEOUT_S = 10.0
+
+
+class State(StrEnum):
+    INIT = "Init"
+    READY = "Ready"
+    BUSY = "Busy"
+    SETTLING = "Settling"
+    RESET = "Reset"
+    REINIT = "Reinit"
+    STOPPED = "Stopped"
+
+
+class Cause(StrEnum):
+    """How an invocation, or an Init phase, ended."""
+
+    SUCCESS = "success"
+    FUNCTION_ERROR = "error"  # the runtime posted an error; its body is the payload
+    TOO_LARGE = "too large"
+    TIMEOUT = "timeout"
+    EXIT = "exit"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Invariants: `deadline_s` is set exactly in INIT, BUSY, REINIT, and in SETTLING while `request_id` is; READY has no request."""
+
+    state: State = State.INIT
+    since_s: float = 0.0  # when Init, or the invocation, began
+    request_id: str | None = None
+    deadline_s: float | None = None
+
+
+# Events: what the driver has seen.
+@dataclass(frozen=True, slots=True)
+class NextCalled: ...
+
+
+@dataclass(frozen=True, slots=True)
+class InitErrorPosted: ...
+
+
+@dataclass(frozen=True, slots=True)
+class InvokeArrived:
+    request_id: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsePosted:
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPosted:
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OversizePosted:
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tick: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked: ...
+
+
+# Commands: what the driver must do.
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the server that the environment takes invocations."""
+
+    init_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReportInit:
+    """Write INIT_REPORT: an Init phase failed, or one ran within an invocation."""
+
+    cause: Cause
+    init_s: float
+    phase: str  # "init" or "invoke"
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Answer the runtime's `next` with the invocation."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Answer the caller."""
+
+    request_id: str
+    cause: Cause
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KillRuntime:
+    """End every process of the runtime, keep the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relaunch:
+    """Start the runtime anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillEnvironment: ...
+
+
+Event: TypeAlias = NextCalled | InitErrorPosted | InvokeArrived | ResponsePosted | ErrorPosted | OversizePosted | Exited | Tick | StopAsked
+Command: TypeAlias = Announce | ReportInit | Deliver | Finish | KillRuntime | Relaunch | KillEnvironment
+
+_POSTED = {ResponsePosted: Cause.SUCCESS, ErrorPosted: Cause.FUNCTION_ERROR, OversizePosted: Cause.TOO_LARGE}
+
+
+class IllegalEvent(Exception):
+    """The runtime did what the life cycle forbids; it is told so (403 InvalidStateTransition, 400 InvalidRequestID) and nothing changes."""
+
+
+def begin(now_s: float) -> Environment:
+    """Return an environment whose Init phase begins now."""
+    return Environment(State.INIT, now_s, None, now_s + INIT_TIMEOUT_S)
+
+
+def step(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:
+    """
+    Return the next environment and the commands to carry out, in order.
+
+    Raises:
+        IllegalEvent: the event cannot happen in this state.
+    """
+    if isinstance(event, StopAsked):
+        if env.state is State.STOPPED:
+            return env, []
+        return Environment(State.STOPPED), [KillEnvironment()]
+    if env.state is State.STOPPED and isinstance(event, Exited | Tick):
+        return env, []
+    if isinstance(event, Tick) and (env.deadline_s is None or now_s < env.deadline_s):
+        return env, []
+    match env.state:
+        case State.INIT:
+            return _initialising(env, event, now_s)
+        case State.READY:
+            return _ready(env, event, now_s)
+        case State.BUSY:
+            return _busy(env, event, now_s)
+        case State.SETTLING:
+            return _settling(env, event, now_s)
+        case State.RESET:
+            return _reset(env, event, now_s)
+        case State.REINIT:
+            return _reinitialising(env, event, now_s)
+    raise _illegal(env, event)
+
+
+def _illegal(env: Environment, event: Event) -> IllegalEvent:
+    return IllegalEvent(f"{type(event).__name__} while {env.state}")
+
+
+def _failure(event: Event) -> Cause | None:
+    match event:
+        case InitErrorPosted():
+            return Cause.FUNCTION_ERROR
+        case Exited():
+            return Cause.EXIT
+        case Tick():
+            return Cause.TIMEOUT
+    return None
+
+
+def _initialising(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:
+    init_s = now_s - env.since_s
+    if isinstance(event, NextCalled):
+        return Environment(State.READY), [Announce(init_s)]
+    cause = _failure(event)
+    if cause is None:
+        raise _illegal(env, event)
+    return Environment(State.RESET), [ReportInit(cause, init_s, "init"), KillRuntime(), Announce(init_s)]
+
+
+def _ready(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:
+    match event:
+        case InvokeArrived(request_id, timeout_s):
+            return Environment(State.BUSY, now_s, request_id, now_s + timeout_s), [Deliver(request_id)]
+        case Exited():
+            return Environment(State.RESET), [KillRuntime()]
+        case NextCalled():  # another poll of a runtime that gave its first one up
+            return env, []
+    raise _illegal(env, event)
+
+
+def _busy(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:
+    assert env.request_id is not None
+    duration_s = now_s - env.since_s
+    match event:
+        case ResponsePosted(request_id) | ErrorPosted(request_id) | OversizePosted(request_id) if request_id == env.request_id:
+            return Environment(State.SETTLING), [Finish(request_id, _POSTED[type(event)], duration_s)]
+        case Tick():
+            return Environment(State.RESET), [Finish(env.request_id, Cause.TIMEOUT, duration_s), KillRuntime()]
+        case Exited():
+            return Environment(State.RESET), [Finish(env.request_id, Cause.EXIT, duration_s), KillRuntime()]
+    raise _illegal(env, event)
+
+
+def _settling(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:
+    match event:
+        case NextCalled() if env.request_id is None:
+            return Environment(State.READY), []
+        case NextCalled():
+            assert env.request_id is not None
+            return replace(env, state=State.BUSY), [Deliver(env.request_id)]
+        case InvokeArrived(request_id, timeout_s) if env.request_id is None:
+            return Environment(State.SETTLING, now_s, request_id, now_s + timeout_s), []
+        case Exited() if env.request_id is None:
+            return Environment(State.RESET), [KillRuntime()]
+        case Exited():
+            return replace(env, state=State.REINIT), [KillRuntime(), Relaunch()]
+        case Tick():
+            assert env.request_id is not None
+            return Environment(State.RESET), [Finish(env.request_id, Cause.TIMEOUT, now_s - env.since_s), KillRuntime()]
+    raise _illegal(env, event)
+
+
+def _reset(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:
+    match event:
+        case InvokeArrived(request_id, timeout_s):
+            return Environment(State.REINIT, now_s, request_id, now_s + timeout_s), [Relaunch()]
+        case Exited():
+            return env, []
+    raise _illegal(env, event)
+
+
+def _reinitialising(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:
+    assert env.request_id is not None
+    init_s = now_s - env.since_s
+    if isinstance(event, NextCalled):
+        return replace(env, state=State.BUSY), [ReportInit(Cause.SUCCESS, init_s, "invoke"), Deliver(env.request_id)]
+    cause = _failure(event)
+    if cause is None:
+        raise _illegal(env, event)
+    return Environment(State.RESET), [
+        ReportInit(cause, init_s, "invoke"),
+        Finish(env.request_id, cause, init_s),
+        KillRuntime(),
+    ]

@@ -1,0 +1,61 @@
+"""One invocation, as values: what is asked for and how it ended."""
+
+from dataclasses import dataclass
+
+from lambdad.model.function import FunctionVersion
+from lambdad.model.ids import RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """What is to be run, resolved: the version, and the caller's part.
+
+    `payload` is opaque, 0..6,291,456 bytes. `client_context` is the decoded JSON, "" when there is none.
+    """
+
+    request_id: RequestId
+    version: FunctionVersion
+    invoked_arn: str
+    payload: bytes
+    reserved_concurrency: int | None = None
+    client_context: str = ""
+    trace_id: str = ""
+    want_tail: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an invocation that ran has ended.
+
+    `function_error` is "" for success, else AWS's word ("Unhandled"); `payload` is then the error's JSON. `tail` holds the last
+    4 KB of the invocation's log if they were wanted.
+    """
+
+    payload: bytes
+    function_error: str
+    error_type: str
+    tail: bytes
+    duration_ms: float
+    billed_ms: int
+    init_ms: float
+    max_memory_mib: int
+
+
+class InvocationRefused(Exception):
+    """The invocation did not run, or nobody can say how it ended."""
+
+
+class Throttled(InvocationRefused):
+    """A limit of concurrency is reached; `reason` is AWS's."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SystemFailure(InvocationRefused):
+    """The platform failed the invocation: its worker died, or could not make an environment."""
+
+
+class RuntimeUnavailable(InvocationRefused):
+    """No interpreter for the function's runtime is to be had on any worker."""
