@@ -24,6 +24,7 @@ log = logging.getLogger("lambdad.http")
 _REASONS = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 _BODILESS = frozenset({204, 304})
 _STREAM_HIGH_WATER_BYTES = 256 * 1024
+_LINGER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +168,8 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._paused = False
         self._in_headers = False
-        self._refused = False
+        self._refused = False  # nothing that arrives is read any more
+        self._refusal = b""  # the answer to what was refused, due after those to earlier requests
         self._most_bytes = max(limits.body_bytes, limits.discard_bytes)
 
     # To be implemented by users of the class.
@@ -192,9 +194,12 @@ class Connection(asyncio.Protocol):
         if self._in_headers or self._reading is None:
             self._header_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._upgrade_refused()
+            while data:
+                try:
+                    self._parser.feed_data(data)
+                    data = b""
+                except httptools.HttpParserUpgrade as offer:
+                    data = self._without_offer(data[offer.args[0] :])
         except httptools.HttpParserError:
             self.refuse(400, b"malformed request")
         else:
@@ -255,8 +260,13 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
-        self._header_bytes = 0
+        received_bytes, self._header_bytes = self._header_bytes, 0
         headers = self._headers
+        if self._refused or self._parser.should_upgrade():
+            return  # an offer to upgrade ends the parser's work; see _without_offer
+        if received_bytes > self.limits.header_bytes and self._field_bytes() > self.limits.header_bytes:
+            self.refuse(431, b"request headers too large")
+            return
         http_10 = self._parser.get_http_version() == "1.0"
         request = Request(
             self._parser.get_method().decode("latin-1"),
@@ -266,7 +276,7 @@ class Connection(asyncio.Protocol):
             self.peer,
             None,
             http_10,
-            self._parser.should_keep_alive(),
+            self._parser.should_keep_alive() and not http_10,
         )
         self._reading = request
         self._chunks = []
@@ -349,6 +359,8 @@ class Connection(asyncio.Protocol):
             self.current = self.waiting.popleft()
             self.resume_reading()
             self.request_received(self.current)
+        elif self._refusal:
+            self._send_refusal()
         elif self._reading is None and not self._in_headers:
             self.deadline_s = self.loop.time() + self.limits.keep_alive_s
 
@@ -358,19 +370,52 @@ class Connection(asyncio.Protocol):
             return
         self._refused = True
         self.deadline_s = 0.0
-        if self.current is None or self.current is self._reading:
-            self.current = None
-            self.transport.write(head_bytes(status, [("content-type", "text/plain")], len(reason) + 1, close=True) + reason + b"\n")
-        self.close()
+        head = head_bytes(status, [("content-type", "text/plain")], len(reason) + 1, close=True)
+        self._refusal = head + reason + b"\n"
+        reading, self._reading = self._reading, None
+        if reading is not None and reading.stream is not None:
+            reading.stream.end(ClientDisconnected("the rest of the body cannot be read"))
+            if self.current is reading:
+                self.current = None
+        if self.current is None:
+            self._send_refusal()
 
-    def _upgrade_refused(self) -> None:
-        """Serve a request that offers an upgrade (h2c) as plain HTTP/1.1, as RFC 9110 section 7.8 allows, and close after it."""
-        request = self.current
-        if request is not None and _announced_bytes(request.headers) == 0 and "transfer-encoding" not in request.headers:
-            request.keep_alive = False
-            self._refused = True
-            return
-        self.refuse(501, b"protocol upgrades are not supported")
+    def _send_refusal(self) -> None:
+        """Write the refusal and linger: closing while the client still sends would reset the connection before it reads the answer.
+
+        Source: RFC 9112, section 9.6.
+        """
+        self.resume_reading()
+        self.closing = True
+        if not self.transport.is_closing():
+            self.transport.write(self._refusal)
+            self.transport.write_eof()
+            self.deadline_s = self.loop.time() + _LINGER_S
+
+    def _field_bytes(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers.items())
+
+    def _without_offer(self, rest: bytes) -> bytes:
+        """
+        Return the request that was being parsed without its offer to upgrade, with `rest`, the bytes after its headers.
+
+        A server may ignore an offer such as h2c (RFC 9110, section 7.8); the parser cannot, it stops before the body. Empty
+        for CONNECT, which asks for nothing else.
+        """
+        method: bytes = self._parser.get_method()
+        version: str = self._parser.get_http_version()
+        if method == b"CONNECT":
+            self.refuse(501, b"CONNECT is not supported")
+            return b""
+        fields = dict(self._headers)
+        fields.pop("upgrade", None)
+        tokens = [token.strip() for token in fields.pop("connection", "").split(",")]
+        kept = [token for token in tokens if token.lower() not in ("upgrade", "http2-settings", "")]
+        if kept:
+            fields["connection"] = ",".join(kept)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self._parser = httptools.HttpRequestParser(self)
+        return b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self._url, version.encode(), lines.encode("latin-1"), rest)
 
     def close(self) -> None:
         self.closing = True
@@ -382,7 +427,7 @@ class Connection(asyncio.Protocol):
         """Act on a client that is too slow, or idle for too long. Called by whoever owns the connections, about each second."""
         if self.deadline_s == 0.0 or now_s < self.deadline_s:
             return
-        if self.current is None and (self._in_headers or self._reading is not None):
+        if not self._refused and self.current is None and (self._in_headers or self._reading is not None):
             self.refuse(408, b"request not received in time")
         else:
             self.transport.abort()
@@ -407,8 +452,17 @@ class _Served(Connection):
         super().connection_made(transport)
         if len(self._server.connections) >= self.limits.connections:
             self.refuse(503, b"too many connections")
+            self.close()
             return
         self._server.connections.add(self)
+
+    def eof_received(self) -> bool:
+        """Answer the requests of a client that has sent its last one; keep nothing for a client that stopped half-way."""
+        last = self.waiting[-1] if self.waiting else self.current
+        if last is None or self._refused or self._in_headers or self._reading is not None:
+            return False
+        last.keep_alive = False
+        return True
 
     def disconnected(self) -> None:
         self._server.connections.discard(self)
@@ -428,13 +482,18 @@ class _Served(Connection):
             return
         request = self.current
         assert request is not None, "send without a request"
-        chunked = not request.http_10 and not any(name.lower() == "content-length" for name, _ in response.headers)
+        bodiless = request.method == "HEAD" or response.status in _BODILESS
+        chunked = (
+            not request.http_10
+            and response.status not in _BODILESS
+            and not any(name.lower() == "content-length" for name, _ in response.headers)
+        )
         close = self.closing or not request.keep_alive or (request.http_10 and not chunked)
         headers = [*response.headers, ("transfer-encoding", "chunked")] if chunked else list(response.headers)
         self.transport.write(head_bytes(response.status, headers, None, close=close))
         whole = False
         try:
-            if request.method != "HEAD":
+            if not bodiless:
                 async for chunk in body:
                     if self.transport.is_closing():
                         raise ClientDisconnected("the client went away while it was being answered")
@@ -442,7 +501,7 @@ class _Served(Connection):
                         self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
                     if self.writable is not None:
                         await self.writable
-            if chunked:
+            if chunked and not bodiless:
                 self.transport.write(b"0\r\n\r\n")
             whole = True
         finally:

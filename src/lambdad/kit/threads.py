@@ -10,6 +10,7 @@ calls. A call is settled exactly once. Knows nothing about what the calls do.
 import asyncio
 import copy
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -27,7 +28,62 @@ async def run(work: Callable[Given, Result], *args: Given.args, **kwargs: Given.
 
     Cancellation: the caller goes on at once, the work runs to its end and its result is dropped.
     """
-    return await asyncio.to_thread(work, *args, **kwargs)
+    courtesy = _Courtesy(asyncio.get_running_loop())
+    courtesy.begin()
+    try:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    finally:
+        courtesy.end(1)
+        courtesy.close()
+
+
+class _Courtesy:
+    """
+    Keep a busy event loop from starving the threads it waits for.
+
+    A thread that comes back from a blocking call needs the interpreter's lock. An event loop that is never idle lets go of the lock
+    only for the instant of each poll, and wins it back before another thread has woken up: measured, calls then waited for seconds.
+    So while calls are under way this looks every few milliseconds, and where the loop was busy and no call was finished since, the
+    loop's thread sleeps for a moment in which the others can run. An idle loop never sleeps so.
+    """
+
+    LOOK_EVERY_S = 0.003
+    QUIET_S = 0.0005  # long enough for a commit; with the above, at most a seventh of the loop's time
+    BUSY_SHARE = 0.5
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._under_way = 0
+        self._finished = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """A call is under way."""
+        self._under_way += 1
+        if self._timer is None:
+            self._look_later()
+
+    def end(self, count: int) -> None:
+        """So many calls are finished."""
+        self._under_way -= count
+        self._finished += count
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look_later(self) -> None:
+        self._timer = self._loop.call_later(self.LOOK_EVERY_S, self._look, self._finished, time.monotonic(), time.thread_time())
+
+    def _look(self, finished_before: int, then_s: float, then_busy_s: float) -> None:
+        self._timer = None
+        if not self._under_way:
+            return
+        busy_share = (time.thread_time() - then_busy_s) / max(time.monotonic() - then_s, 1e-9)
+        if self._finished == finished_before and busy_share >= self.BUSY_SHARE:
+            time.sleep(self.QUIET_S)
+        self._look_later()
 
 
 class CrewClosed(Exception):
@@ -140,9 +196,11 @@ class Crew(Generic[State, Offered]):
         self._empty: asyncio.Future[None] | None = None
         self._closing = False
         self._loop: asyncio.AbstractEventLoop
+        self._courtesy: _Courtesy
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._courtesy = _Courtesy(self._loop)
         started = [self._start(f"{self._name}-{number}") for number in range(self._threads)]
         try:
             for future in started:
@@ -182,6 +240,7 @@ class Crew(Generic[State, Offered]):
             raise
         call = Call[Offered](work, self._loop.create_future())
         self._queue.put(call)
+        self._courtesy.begin()
         try:
             result: Result = await call.future
         except asyncio.CancelledError:
@@ -202,7 +261,8 @@ class Crew(Generic[State, Offered]):
         return started
 
     async def _end(self) -> None:
-        """Let the threads go; what they own is closed when this returns, also when it is cancelled."""
+        """Let the threads go; they are gone when this returns."""
+        self._courtesy.close()
         for _ in self._ended:
             self._queue.put(None)
         for ended in self._ended:
@@ -262,6 +322,7 @@ class Crew(Generic[State, Offered]):
         for call in calls:
             self._room.release()
             call.settle()
+        self._courtesy.end(len(calls))
         self._left(len(calls))
 
     def _left(self, count: int) -> None:

@@ -1,0 +1,90 @@
+"""The worker process: everything that needs privileges, and nothing that strangers' bytes from the network reach."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import signal
+import socket
+import struct
+
+import uvloop
+
+from lambdad.app import isolation, launch, memory
+from lambdad.kit import clock
+from lambdad.runtimes import discovery, plans
+from lambdad.sandbox import cgroups, instances
+from lambdad.settings import Settings
+from lambdad.wire import frames
+from lambdad.worker.host import Worker
+from lambdad.worker.kitchen import Kitchen
+from lambdad.worker.stove import Stove
+
+log = logging.getLogger("lambdad.app")
+
+ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+_CREDENTIALS = struct.Struct("3i")
+
+
+def main(settings: Settings, *, port: int) -> None:
+    """Hold environments until SIGTERM."""
+    fences = isolation.choose(settings.isolation)
+    os.chdir(settings.data_dir)  # so that the socket has a short name
+    uvloop.run(_serve(settings, port, fences))
+
+
+async def _serve(settings: Settings, port: int, fences: isolation.Choice) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    home = os.environ.get("HOME", "")
+    places = discovery.usual_places(os.environ, home, settings.interpreter_dirs)
+    instance = instances.own_instance()
+    async with cgroups.open_cgroups(instance) as source, asyncio.TaskGroup() as tasks:
+        found = discovery.discover(places, settings.data_dir / "run" / "interpreters.json")
+        kitchen = Kitchen(
+            Stove(settings.code_store, source, fences.isolation),
+            found,
+            plans.find_runtime_files(),
+            tasks,
+            code_store=settings.code_store,
+            exact=settings.runtimes == "exact",
+            spare=settings.spare_environments,
+        )
+        welcome = frames.Welcome(
+            worker_id=instance,
+            isolation=fences.describe(source.driver),
+            runtimes=kitchen.runtimes(),
+            architectures=[ARCHITECTURES.get(platform.machine().lower(), platform.machine())],
+            max_environments=settings.max_environments,
+        )
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
+        worker = Worker(
+            kitchen,
+            welcome,
+            tasks,
+            now_ms=clock.now_ms,
+            freeze_after_s=settings.freeze_after_s,
+            may_connect=_is_server,
+            upstream=(host, port),
+        )
+        path = settings.worker_socket.relative_to(settings.data_dir)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        server = await loop.create_unix_server(worker.accept, str(path))
+        launch.own_socket(path)
+        sweeper = tasks.create_task(worker.sweep())
+        memory.settle()
+        await stop.wait()
+        sweeper.cancel()
+        server.close()
+        await worker.close()
+        await kitchen.close()
+
+
+def _is_server(sock: socket.socket) -> bool:
+    """Say whether the process at the other end runs as the server's user, or as ourselves."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(raw)
+    return uid in (launch.server_ids()[0], os.geteuid())

@@ -1,0 +1,1 @@
+"""Knows the command line. Talks HTTP like any client, and opens no store."""

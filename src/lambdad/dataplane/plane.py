@@ -1,0 +1,328 @@
+"""The data plane: count, assign, run, record. A warm invocation passes here without an `await` before it is on its way.
+
+Decisions are taken by `machines.concurrency` and `machines.assignment`; this module keeps what they decide on, and carries them out.
+
+Invariants: every admitted invocation leaves exactly once, whatever becomes of its caller, its environment or the worker; an environment
+is in one pool from its Start to its Stopped.
+"""
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass, field
+
+from lambdad.dataplane import ports
+from lambdad.machines import assignment, concurrency
+from lambdad.model import limits
+from lambdad.model.function import FunctionKey, FunctionVersion
+from lambdad.model.invocation import Invocation, Outcome, RuntimeUnavailable, SystemFailure, Throttled
+from lambdad.wire import frames
+
+log = logging.getLogger("lambdad.dataplane")
+
+WORKER_WAIT_S = 10.0  # how long an invocation waits for a worker that is being restarted
+NO_RUNTIME = "no runtime: "  # how a worker's Stopped.reason begins when it has no interpreter
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """An admitted invocation, until it has left."""
+
+    invocation: Invocation
+    future: "asyncio.Future[Outcome]"
+    was_reserved: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Deployment:
+    """The environments of one deployment of a function version."""
+
+    version: FunctionVersion
+    pool: assignment.Pool[_Running] = field(default_factory=assignment.Pool)
+    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    environments: int
+    idle: int
+    busy: int
+    starting: int
+    waiting: int
+    invocations: int
+    cold_starts: int
+    throttled: int
+
+
+class DataPlane:
+    """Runs invocations on a worker. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        make_spec: ports.SpecSource,
+        log_sink: ports.LogSink,
+        *,
+        concurrency_limit: int = limits.CONCURRENT_EXECUTIONS,
+        keep_alive_s: float = 600.0,
+    ) -> None:
+        self.link: ports.WorkerLink | None = None  # set once by the composition root
+        self.concurrency_limit = concurrency_limit
+        self._make_spec = make_spec
+        self._log_sink = log_sink
+        self._keep_alive_s = keep_alive_s
+        self._loop = asyncio.get_running_loop()
+        self._deployments: dict[str, _Deployment] = {}  # by deployment id
+        self._homes: dict[str, tuple[_Deployment, frames.EnvironmentSpec]] = {}  # by environment id, until Stopped
+        self._counts: dict[tuple[str, str], concurrency.Counts] = {}
+        self._present = asyncio.Event()  # a worker is there
+        self._invocations = self._cold_starts = self._throttled = 0
+
+    # Invoking.
+    def admit(self, invocation: Invocation, unreserved_limit: int) -> _Running:
+        """
+        Count an invocation in.
+
+        Raises:
+            Throttled: it may not run now.
+        """
+        version = invocation.version
+        counts = self._counts.setdefault((version.account, version.region), concurrency.Counts())
+        reserved = invocation.reserved_concurrency
+        reason = concurrency.admit(counts, version.name, reserved, unreserved_limit)
+        if reason is not None:
+            self._throttled += 1
+            raise Throttled(reason)
+        return _Running(invocation, self._loop.create_future(), reserved is not None)
+
+    async def invoke(self, invocation: Invocation, unreserved_limit: int) -> Outcome:
+        """
+        Run an invocation and return how it ended.
+
+        Args:
+            unreserved_limit: what the account may run at once outside of reservations.
+
+        Raises:
+            Throttled: a limit of concurrency is reached; the function has not run.
+            RuntimeUnavailable: no worker has the function's runtime; the function has not run.
+            SystemFailure: the platform failed; the function may or may not have run.
+
+        Cancellation: the invocation goes on and is counted until it ends; its outcome is dropped.
+        """
+        running = self.admit(invocation, unreserved_limit)
+        if not self._present.is_set():
+            await self._wait_for_worker(running)
+        self._assign(running)
+        return await running.future
+
+    async def _wait_for_worker(self, running: _Running) -> None:
+        try:
+            async with asyncio.timeout(WORKER_WAIT_S):
+                await self._present.wait()
+        except BaseException as error:
+            self._leave(running)
+            if isinstance(error, TimeoutError):
+                raise SystemFailure("there is no worker to run the function") from error
+            raise
+
+    def _assign(self, running: _Running) -> None:
+        self._invocations += 1
+        version = running.invocation.version
+        deployment = self._deployments.get(version.deployment_id)
+        if deployment is None:
+            deployment = self._deployments[version.deployment_id] = _Deployment(version)
+        environment_id = assignment.request(deployment.pool, running)
+        if environment_id is not None:
+            self._run(environment_id, running)
+        elif assignment.needs_start(deployment.pool):
+            self._start(deployment)
+
+    def _run(self, environment_id: str, running: _Running) -> None:
+        assert self.link is not None
+        invocation = running.invocation
+        message = frames.Invoke(
+            environment_id=environment_id,
+            request_id=invocation.request_id,
+            invoked_arn=invocation.invoked_arn,
+            trace_id=invocation.trace_id,
+            client_context=invocation.client_context,
+            want_tail=invocation.want_tail,
+        )
+        self.link.send(message, invocation.payload)
+
+    def _start(self, deployment: _Deployment) -> None:
+        assert self.link is not None
+        if len(self._homes) >= self.link.capacity and not self._evict():
+            self._fail_waiting(deployment, Throttled(concurrency.ThrottleReason.ACCOUNT))
+            return
+        environment_id = secrets.token_hex(16)
+        spec = self._make_spec(deployment.version, environment_id)
+        self._homes[environment_id] = (deployment, spec)
+        assignment.started(deployment.pool, environment_id)
+        self._cold_starts += 1
+        self.link.send(frames.Start(spec=spec))
+
+    def _evict(self) -> bool:
+        """Make room by ending the environment that has been idle for longest; False when none is idle."""
+        oldest: tuple[float, str] | None = None
+        for deployment in self._deployments.values():
+            for environment_id, since_s in deployment.pool.idle.items():
+                if oldest is None or since_s < oldest[0]:
+                    oldest = (since_s, environment_id)
+                break
+        if oldest is None:
+            return False
+        self._stop(oldest[1])
+        del self._homes[oldest[1]]
+        return True
+
+    def _stop(self, environment_id: str) -> None:
+        assert self.link is not None
+        deployment, _ = self._homes[environment_id]
+        assignment.lost(deployment.pool, environment_id)
+        self.link.send(frames.Stop(environment_id=environment_id))
+
+    def _fail_waiting(self, deployment: _Deployment, error: Exception) -> None:
+        if deployment.pool.waiting:
+            self._end(deployment.pool.waiting.popleft(), error)
+
+    def _end(self, running: _Running, result: Outcome | Exception) -> None:
+        self._leave(running)
+        if running.future.done():
+            return  # its caller has gone
+        if isinstance(result, Exception):
+            running.future.set_exception(result)
+        else:
+            running.future.set_result(result)
+
+    def _leave(self, running: _Running) -> None:
+        version = running.invocation.version
+        concurrency.leave(self._counts[version.account, version.region], version.name, was_reserved=running.was_reserved)
+
+    # What the worker says.
+    def worker_came(self, welcome: frames.Welcome) -> None:
+        self._present.set()
+        for deployment in self._deployments.values():
+            while assignment.needs_start(deployment.pool):
+                self._start(deployment)
+
+    def worker_went(self) -> None:
+        """Forget every environment; fail what ran in them, keep what waits for the next worker."""
+        self._present.clear()
+        self._homes.clear()
+        for deployment in self._deployments.values():
+            pool = deployment.pool
+            ended, pool.busy = list(pool.busy.values()), {}
+            pool.idle.clear()
+            pool.starting.clear()
+            for running in ended:
+                self._end(running, SystemFailure("the worker that ran the function has gone"))
+
+    def worker_said(self, message: frames.ToServer, body: bytes) -> None:
+        match message:
+            case frames.Answer():
+                self._answered(message, body)
+            case frames.Ready(environment_id=environment_id):
+                if environment_id in self._homes:
+                    self._freed(environment_id)
+            case frames.LogEvents(events=events):
+                self._logged(events)
+            case frames.Stopped():
+                self._stopped(message)
+            case frames.Welcome():
+                raise AssertionError("the link hears Welcome itself")
+
+    def _answered(self, answer: frames.Answer, payload: bytes) -> None:
+        home = self._homes.get(answer.environment_id)
+        running = home[0].pool.busy.get(answer.environment_id) if home is not None else None
+        if running is None or running.invocation.request_id != answer.request_id:
+            log.error("answer.unexpected environment_id=%s request_id=%s", answer.environment_id, answer.request_id)
+            return
+        outcome = Outcome(
+            payload=payload,
+            function_error=answer.function_error,
+            error_type=answer.error_type,
+            tail=answer.tail,
+            duration_ms=answer.duration_ms,
+            billed_ms=answer.billed_ms,
+            init_ms=answer.init_ms,
+            max_memory_mib=answer.max_memory_mib,
+        )
+        self._end(running, outcome)
+        self._freed(answer.environment_id)
+
+    def _freed(self, environment_id: str) -> None:
+        deployment, _ = self._homes[environment_id]
+        following = assignment.free(deployment.pool, environment_id, self._loop.time())
+        if following is not None:
+            self._run(environment_id, following)
+        elif deployment.retired:
+            self._stop(environment_id)
+
+    def _stopped(self, message: frames.Stopped) -> None:
+        home = self._homes.pop(message.environment_id, None)
+        if home is None:
+            return
+        deployment, _ = home
+        was_starting = message.environment_id in deployment.pool.starting
+        lost = assignment.lost(deployment.pool, message.environment_id)
+        reason = message.reason
+        error = (
+            RuntimeUnavailable(reason.removeprefix(NO_RUNTIME))
+            if reason.startswith(NO_RUNTIME)
+            else SystemFailure(f"the function's environment has gone: {reason}")
+        )
+        if lost is not None:
+            self._end(lost, error)
+        elif was_starting:
+            self._fail_waiting(deployment, error)
+        self._forget_if_empty(deployment)
+
+    def _logged(self, events: list[tuple[str, int, str]]) -> None:
+        by_environment: dict[str, list[tuple[int, str]]] = {}
+        for environment_id, at_ms, line in events:
+            by_environment.setdefault(environment_id, []).append((at_ms, line))
+        for environment_id, lines in by_environment.items():
+            home = self._homes.get(environment_id)
+            if home is not None:
+                spec = home[1]
+                self._log_sink(spec.account, spec.region, spec.log_group, spec.log_stream, lines)
+
+    # Housekeeping.
+    def retire(self, key: FunctionKey, keep: frozenset[str]) -> None:
+        """End the environments of a function but for those of the deployments to keep; busy ones end when they are done."""
+        for deployment_id, deployment in list(self._deployments.items()):
+            if deployment.version.key == key and deployment_id not in keep and not deployment.retired:
+                deployment.retired = True
+                for environment_id in list(deployment.pool.idle):
+                    self._stop(environment_id)
+                self._forget_if_empty(deployment)
+
+    def sweep(self) -> None:
+        """End environments that have been idle for too long. Called about each second."""
+        idle_before_s = self._loop.time() - self._keep_alive_s
+        for deployment in list(self._deployments.values()):
+            for environment_id in assignment.expired(deployment.pool, idle_before_s):
+                self._stop(environment_id)
+
+    def prepare(self, runtime: str) -> None:
+        """Let the worker know that functions of a runtime are about to be invoked."""
+        if self.link is not None:
+            self.link.send(frames.Prepare(runtime=runtime))
+
+    def _forget_if_empty(self, deployment: _Deployment) -> None:
+        pool = deployment.pool
+        if not pool.size() and not pool.waiting:
+            self._deployments.pop(deployment.version.deployment_id, None)
+
+    def statistics(self) -> Statistics:
+        pools = [deployment.pool for deployment in self._deployments.values()]
+        return Statistics(
+            environments=len(self._homes),
+            idle=sum(len(pool.idle) for pool in pools),
+            busy=sum(len(pool.busy) for pool in pools),
+            starting=sum(len(pool.starting) for pool in pools),
+            waiting=sum(len(pool.waiting) for pool in pools),
+            invocations=self._invocations,
+            cold_starts=self._cold_starts,
+            throttled=self._throttled,
+        )

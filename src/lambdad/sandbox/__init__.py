@@ -1,0 +1,1 @@
+"""Knows Linux: namespaces, mounts, cgroups, seccomp, processes. Does not know Lambda."""

@@ -1,0 +1,150 @@
+"""Cgroups of version 1: one directory per controller, and a freezer whose prisoners cannot be killed before a thaw."""
+
+from __future__ import annotations
+
+import errno as errnos
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lambdad.sandbox import cgroup_files, spec
+
+CONTROLLERS = ("memory", "cpu", "pids", "freezer")
+CPU_PERIOD_US = 20_000
+_UNLIMITED = "-1"
+
+
+class GroupV1:
+    """
+    One environment's directories, one per controller.
+
+    Resource handling: holds up to three descriptors from creation until ``close``; the directories outlive it until
+    ``destroy``.
+    """
+
+    def __init__(self, directories: Mapping[str, Path]) -> None:
+        self._directories = dict(directories)
+        for directory in set(self._directories.values()):
+            cgroup_files.make(directory)
+        self._peak_fd = self._open("memory", "memory.max_usage_in_bytes", os.O_RDWR)
+        self._usage_fd = self._open("memory", "memory.usage_in_bytes", os.O_RDONLY)
+        self.freezer_fd = self._open("freezer", "freezer.state", os.O_WRONLY)
+
+    def _open(self, controller: str, name: str, flags: int) -> int | None:
+        directory = self._directories.get(controller)
+        return None if directory is None else cgroup_files.open_file(directory, name, flags)
+
+    def open_procs(self) -> list[int]:
+        """Open what a process joins by writing ``0``; the caller closes."""
+        places = dict.fromkeys(self._directories.values())
+        return [cgroup_files.open_file(place, "cgroup.procs", os.O_WRONLY) for place in places]
+
+    def limit(self, limits: spec.Limits) -> None:
+        """Set what may be used; may be called again. Raises CgroupFailed."""
+        if memory := self._directories.get("memory"):
+            size = str(limits.memory_bytes)
+            try:
+                cgroup_files.write(memory, "memory.limit_in_bytes", size)
+            except cgroup_files.CgroupFailed as refused:
+                if refused.errno != errnos.EINVAL:  # memory alone may never exceed memory and swap together
+                    raise
+                cgroup_files.write(memory, "memory.memsw.limit_in_bytes", size)
+                cgroup_files.write(memory, "memory.limit_in_bytes", size)
+            if not cgroup_files.write_if_there(memory, "memory.memsw.limit_in_bytes", size):
+                cgroup_files.write_if_there(memory, "memory.swappiness", "0")
+        if cpu := self._directories.get("cpu"):
+            cgroup_files.write(cpu, "cpu.cfs_period_us", str(CPU_PERIOD_US))
+            quota_us = max(1000, limits.cpu_millicores * CPU_PERIOD_US // 1000)
+            cgroup_files.write(cpu, "cpu.cfs_quota_us", str(quota_us))
+        if pids := self._directories.get("pids"):
+            cgroup_files.write(pids, "pids.max", str(limits.pids))
+
+    def freeze(self) -> None:
+        """Stop every member where it stands; returns before the last one has stopped."""
+        if self.freezer_fd is not None:
+            os.pwrite(self.freezer_fd, b"FROZEN", 0)
+
+    def thaw(self) -> None:
+        """Let the members go on."""
+        if self.freezer_fd is not None:
+            os.pwrite(self.freezer_fd, b"THAWED", 0)
+
+    @property
+    def can_freeze(self) -> bool:
+        """Say whether freezing does anything."""
+        return self.freezer_fd is not None
+
+    def peak_memory_bytes(self) -> int | None:
+        """Return the most memory ever used since the last reset; None without a memory controller."""
+        return None if self._peak_fd is None else int(os.pread(self._peak_fd, 32, 0))
+
+    def memory_bytes(self) -> int | None:
+        """Return the memory in use now; None without a memory controller."""
+        return None if self._usage_fd is None else int(os.pread(self._usage_fd, 32, 0))
+
+    def oom_kills(self) -> int:
+        """Return how many members were killed for want of memory since the directory was made."""
+        memory = self._directories.get("memory")
+        return 0 if memory is None else cgroup_files.counter((memory / "memory.oom_control").read_text(), "oom_kill")
+
+    def members(self) -> list[int]:
+        """Return the pids of the members."""
+        return sorted({pid for place in set(self._directories.values()) for pid in cgroup_files.members(place)})
+
+    def reset(self) -> bool:
+        """Make the empty group as good as new. Says False, if a new one must be made instead."""
+        if self.members():
+            return False
+        self.thaw()
+        if memory := self._directories.get("memory"):
+            cgroup_files.write_if_there(memory, "memory.force_empty", "0")
+            cgroup_files.write_if_there(memory, "memory.memsw.limit_in_bytes", _UNLIMITED)
+            cgroup_files.write(memory, "memory.limit_in_bytes", _UNLIMITED)
+        if cpu := self._directories.get("cpu"):
+            cgroup_files.write(cpu, "cpu.cfs_quota_us", _UNLIMITED)
+        if pids := self._directories.get("pids"):
+            cgroup_files.write(pids, "pids.max", "max")
+        if self._peak_fd is not None:
+            os.pwrite(self._peak_fd, b"0", 0)
+        return True
+
+    def close(self) -> None:
+        """Close the descriptors; the directories stay."""
+        for fd in (self._peak_fd, self._usage_fd, self.freezer_fd):
+            if fd is not None:
+                os.close(fd)
+        self._peak_fd = self._usage_fd = self.freezer_fd = None
+
+    def destroy(self) -> None:
+        """Close, kill what is left, and remove the directories. Blocks. Raises CgroupFailed."""
+        self.close()
+        for place in sorted(set(self._directories.values()), key=lambda place: "freezer" not in place.parts):
+            cgroup_files.remove(place)
+
+
+class DriverV1:
+    """Makes groups below ``lambdad-<instance>`` in this process's directory of every controller it can use."""
+
+    version = 1
+    freezer_blocks_kill = True
+
+    def __init__(self, hierarchies: list[cgroup_files.Mounted], instance: str) -> None:
+        self._subtrees: dict[str, Path] = {}
+        for hierarchy in hierarchies:
+            for controller in hierarchy.controllers.intersection(CONTROLLERS):
+                subtree = hierarchy.own / f"lambdad-{instance}"
+                try:
+                    cgroup_files.make(subtree)
+                except cgroup_files.CgroupFailed:
+                    continue  # not ours to use; the probe says so
+                self._subtrees[controller] = subtree
+        self.controllers = frozenset(self._subtrees)
+
+    def create(self, name: str) -> GroupV1:
+        """Make one group. Raises CgroupFailed."""
+        return GroupV1({controller: subtree / name for controller, subtree in self._subtrees.items()})
+
+    def destroy(self) -> None:
+        """Kill what is left of this instance and remove its subtree. Blocks. Raises CgroupFailed."""
+        for controller in sorted(self._subtrees, key=lambda name: name != "freezer"):
+            cgroup_files.remove(self._subtrees[controller])

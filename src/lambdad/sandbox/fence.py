@@ -1,0 +1,312 @@
+"""One environment from the worker's side: assign, watch, freeze, kill."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lambdad.sandbox import cgroups as cgroups_
+from lambdad.sandbox import channel, spec
+
+_GONE = "the environment has ended"
+
+
+class SpawnFailed(Exception):
+    """A fence could not be completed; ``step`` and ``errno`` say at what."""
+
+    def __init__(self, step: str, errno: int, text: str = "") -> None:
+        super().__init__(f"{step}: {text or os.strerror(errno)}")
+        self.step = step
+        self.errno = errno
+
+
+class AssignFailed(SpawnFailed):
+    """An environment could not be given its code; it is good for nothing but ``kill``."""
+
+
+class ExecFailed(AssignFailed):
+    """The program of an assignment could not be started, for example ENOENT or EACCES; ``errno`` says why."""
+
+    def __init__(self, errno: int) -> None:
+        super().__init__("exec", errno)
+
+
+class Sandbox:
+    """
+    One environment.
+
+    ``runtime_listener`` and ``endpoint_listener`` live in its network namespace and belong to the caller until ``kill``.
+    ``output`` is the nonblocking read end of its stdout and stderr; it ends when all its processes have ended.
+
+    Cancellation: ``kill`` may be called at any time, also while another call waits; that one then raises AssignFailed,
+    or returns an Exit with neither code nor signal.
+    Resource handling: ``kill`` releases everything, descriptors included; it must be called for every sandbox.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        group: cgroups_.Group,
+        release: Callable[[Sandbox], cgroups_.Cgroups],
+        fenced: bool,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.id = id
+        self.pid = 0
+        self.init_pid = 0
+        self.runtime_api = "%s:%d" % spec.RUNTIME_API_ADDRESS
+        self.endpoint = "http://%s:%d" % spec.ENDPOINT_ADDRESS
+        self.task_root = "/var/task"
+        self.opt_root = "/opt"
+        self.tmp_root = "/tmp"
+        self.runtime_listener: socket.socket
+        self.endpoint_listener: socket.socket
+        self._group = group
+        self._release = release
+        self._fenced = fenced
+        self._listeners: list[socket.socket] = []
+        self._pidfd = -1
+        self._oom_kills = 0
+        self._generation = 1
+        self._frozen = False
+        self._ready: asyncio.Future[None] = loop.create_future()
+        self._answer: asyncio.Future[None] | None = None
+        self._exit: asyncio.Future[spec.Exit] = loop.create_future()
+        self._gone = asyncio.Event()
+        self._killing: asyncio.Future[None] | None = None
+        own, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel = channel.Channel(own, self._on_message, self._on_end)
+        self.output, self._output_write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.output, False)
+
+    # -- birth; for the template only
+
+    def descriptors_for_template(self) -> tuple[list[str], list[int], list[int]]:
+        """Return names and descriptors to send to the template, and those of them to close afterwards."""
+        procs = self._group.open_procs()
+        names = ["control", "output", *["procs"] * len(procs)]
+        fds = [self._theirs.detach(), self._output_write, *procs]
+        close = list(fds)
+        self._output_write = -1
+        if self._group.freezer_fd is not None:
+            names.append("freezer")
+            fds.append(self._group.freezer_fd)
+        return names, fds, close
+
+    def born(self, pid: int, pidfd: int) -> None:
+        """Take over the process that the template has forked."""
+        self.init_pid = pid
+        self._pidfd = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._on_gone)
+
+    async def wait_ready(self) -> None:
+        """Wait until the fence is complete. Raises SpawnFailed."""
+        await self._ready
+
+    # -- life
+
+    async def assign(self, assignment: spec.Assignment) -> None:
+        """
+        Give this stem cell its code and start its program; returns when it runs.
+
+        Raises:
+            ExecFailed: the program could not be started.
+            AssignFailed: a mount or a limit was refused, or the environment ended meanwhile.
+            MessageTooLarge: environment and payload together do not fit into one packet (192 KiB).
+        """
+        self.limit(assignment.limits)
+        await self._request("assign", assignment)
+
+    async def respawn(self, assignment: spec.Assignment) -> None:
+        """
+        Kill every process of the function and start it anew in the same place: /tmp is kept. Raises as ``assign``.
+
+        Ordering: a call to ``wait_exit`` after this one is about the new process.
+        """
+        self.thaw()
+        self.limit(assignment.limits)
+        if self._exit.done():
+            self._exit = asyncio.get_running_loop().create_future()
+        self._generation += 1
+        await self._request("respawn", assignment)
+
+    async def stop_runtime(self) -> None:
+        """Kill every process of the function; the environment and its /tmp stay, for ``respawn``. Raises AssignFailed."""
+        self.thaw()
+        await self._ask({"request": "stop"})
+
+    def limit(self, limits: spec.Limits) -> None:
+        """Change what may be used, but for /tmp. Takes tens of microseconds. Raises AssignFailed."""
+        try:
+            self._group.limit(limits)
+        except OSError as refused:
+            raise AssignFailed(str(refused), refused.errno or 0) from refused
+
+    async def _request(self, kind: str, assignment: spec.Assignment) -> None:
+        self._oom_kills = self._group.oom_kills()
+        message = {
+            "request": kind,
+            "task": assignment.task,
+            "opt": assignment.opt,
+            "tmp_bytes": assignment.limits.tmp_bytes,
+            "data_bytes": None if self._limits_memory() else assignment.limits.memory_bytes,
+            "environment": assignment.environment,
+            "cwd": assignment.cwd,
+            "argv": None if assignment.argv is None else list(assignment.argv),
+            "payload": assignment.payload,
+        }
+        await self._ask(message)
+
+    async def _ask(self, message: dict[str, Any]) -> None:
+        kind = message["request"]
+        if self._channel.closed or self._killing is not None:
+            raise AssignFailed(kind, 0, _GONE)
+        assert self._answer is None, "one request at a time"
+        self._answer = asyncio.get_running_loop().create_future()
+        try:
+            self._channel.send(message)
+            await self._answer
+        except OSError as refused:
+            raise AssignFailed(kind, refused.errno or 0, _GONE) from refused
+        finally:
+            self._answer = None
+
+    def _limits_memory(self) -> bool:
+        return self._group.memory_bytes() is not None
+
+    async def wait_exit(self) -> spec.Exit:
+        """Wait until the runtime process has ended. Other processes of the function may still run."""
+        return await asyncio.shield(self._exit)
+
+    def freeze(self) -> None:
+        """Stop the function's processes where they stand."""
+        if self._frozen or self._killing is not None:
+            return
+        self._frozen = True
+        if self._group.can_freeze:
+            self._group.freeze()
+        else:
+            self._tell("freeze")
+
+    def thaw(self) -> None:
+        """Let the function's processes go on."""
+        if not self._frozen:
+            return
+        self._frozen = False
+        if self._group.can_freeze:
+            self._group.thaw()
+        else:
+            self._tell("thaw")
+
+    def _tell(self, request: str) -> None:
+        with contextlib.suppress(OSError):  # gone: then there is nobody to stop
+            self._channel.send({"request": request})
+
+    def peak_memory_bytes(self) -> int:
+        """Return the most memory used since birth. Without a memory cgroup: the runtime process's own peak."""
+        measured = self._group.peak_memory_bytes()
+        if measured is not None:
+            return measured
+        return _resident_peak_bytes(self.pid)
+
+    # -- death
+
+    async def kill(self) -> None:
+        """Kill everything inside and give everything back; returns when all is gone. Idempotent."""
+        if self._killing is not None:
+            await asyncio.shield(self._killing)
+            return
+        self._killing = asyncio.get_running_loop().create_future()
+        try:
+            if self._group.freezer_fd is not None and self._pidfd >= 0:
+                self._group.thaw()  # what a version 1 freezer holds cannot die; a freeze may also still be under way
+            self._end("kill")
+            if self._pidfd >= 0:
+                # SAFETY: the descriptor names process 1 of this fence and nothing else, ever.
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                await self._gone.wait()
+            await self._give_back()
+        finally:
+            self._killing.set_result(None)
+
+    async def _give_back(self) -> None:
+        self._channel.close()
+        self._theirs.close()
+        for listener in self._listeners:
+            listener.close()
+        channel.close_all([fd for fd in (self.output, self._output_write, self._pidfd) if fd >= 0])
+        self._pidfd = -1
+        group, self._group = self._group, cgroups_.NoGroup()
+        await self._release(self).release(group)
+
+    # -- what the other side tells
+
+    def _on_message(self, message: dict[str, Any], fds: list[int], pid: int) -> None:
+        match message:
+            case {"event": "runtime"}:
+                self.pid = pid
+            case {"event": "ready"}:
+                self._listeners = [socket.socket(fileno=fd) for fd in fds]
+                fds = []
+                for listener in self._listeners:
+                    listener.setblocking(False)
+                self.runtime_listener, self.endpoint_listener = self._listeners
+                _resolve(self._ready, None)
+            case {"event": "assigned"}:
+                _resolve(self._answer, None)
+            case {"event": "exec_failed"}:
+                _resolve(self._answer, ExecFailed(message["errno"]))
+            case {"event": "broken"}:
+                failure = AssignFailed(message["step"], message["errno"] or 0)
+                _resolve(self._ready, SpawnFailed(message["step"], message["errno"] or 0))
+                _resolve(self._answer, failure)
+            case {"event": "exit"} if message["generation"] == self._generation and not self._exit.done():
+                oom = message["signal"] == signal.SIGKILL and self._group.oom_kills() > self._oom_kills
+                self._exit.set_result(spec.Exit(message["code"], message["signal"], oom))
+        channel.close_all(fds)
+
+    def _on_end(self) -> None:
+        self._end("run")
+
+    def _on_gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._gone.set()
+        self._end("run")
+
+    def _end(self, step: str) -> None:
+        """Tell everybody who waits that nothing more will come."""
+        _resolve(self._ready, SpawnFailed(step, 0, _GONE))
+        if self._ready.done() and not self._ready.cancelled():
+            self._ready.exception()
+        _resolve(self._answer, AssignFailed(step, 0, _GONE))
+        if not self._exit.done():
+            self._exit.set_result(spec.Exit(None, None, False))
+
+
+def _resolve(waiting: asyncio.Future[None] | None, outcome: Exception | None) -> None:
+    if waiting is None or waiting.done():
+        return
+    if outcome is None:
+        waiting.set_result(None)
+    else:
+        waiting.set_exception(outcome)
+
+
+def _resident_peak_bytes(pid: int) -> int:
+    """Return VmHWM of a process, 0 if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    for line in text.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,273 @@
+"""Process 1 of a fence: makes the namespaces, keeps the runtime process, and never runs a stranger's code."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from typing import Any, NoReturn
+
+from . import kernel, network, runtime, wire
+
+# Files and directories of a fresh /proc that tell about, or act on, the machine as a whole.
+MASKED_FILES = (
+    "kcore", "keys", "key-users", "kmsg", "kallsyms", "latency_stats", "timer_list", "timer_stats", "sched_debug",
+    "sysrq-trigger", "kpagecount", "kpageflags", "kpagecgroup", "vmallocinfo", "slabinfo", "modules", "config.gz",
+)  # fmt: skip
+MASKED_DIRECTORIES = ("acpi", "asound", "bus", "driver", "fs", "irq", "scsi", "sysvipc", "tty", "dynamic_debug")
+SHARED_MEMORY = "mode=1777,size=64m"
+DEFAULT_TMP = "mode=1777,size=512m,nr_inodes=200k"
+SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
+
+
+class Init:
+    """
+    One fence, seen from its first process.
+
+    Resource handling: everything ends with this process, because it is process 1 of its pid namespace; it ends when the
+    worker's side of ``control`` is closed, when its parent ends, and when the worker kills it.
+    """
+
+    def __init__(self, config: dict[str, Any], control: socket.socket, fds: dict[str, int], procs: list[int]) -> None:
+        self.config = config
+        self.control = control
+        self.output = fds["output"]
+        self.freezer = fds.get("freezer")
+        self.procs = procs
+        self.channel: socket.socket | None = None
+        self.runtime_pid = 0
+        self.generation = 0
+        self.code_detached = False
+
+    def run(self) -> runtime.Entry:
+        """Fence this process in and serve the worker. Returns only in a runtime process, with what it is to call."""
+        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._leave)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        # A process frozen by a version 1 cgroup cannot be killed, so there init must live long enough to thaw it.
+        kernel.die_with_parent(signal.SIGKILL if self.freezer is None else signal.SIGTERM)
+        listeners = self._build() if self.config["fenced"] else self._open_plain()
+        entry = self._start_runtime()
+        if entry is not None:
+            return entry
+        wire.send(self.control, {"event": "ready", "addresses": [list(one.getsockname()) for one in listeners]},
+                  [one.fileno() for one in listeners])  # fmt: skip
+        for one in listeners:
+            one.close()
+        return self._serve(wake_read)
+
+    def _build(self) -> list[socket.socket]:
+        """Make namespaces, mounts and network. SAFETY: in a fresh child, before anything of the function's is here."""
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWNET, "unshare namespaces")
+        kernel.set_host_name(self.config["host_name"])
+        self._mount_proc()
+        kernel.mount("tmpfs", "/dev/shm", "tmpfs", SAFE | kernel.MS_NOEXEC, SHARED_MEMORY)
+        kernel.mount("tmpfs", "/tmp", "tmpfs", SAFE, DEFAULT_TMP)
+        network.bring_up([address for address, _ in self.config["listen"] if not address.startswith("127.")])
+        listeners = [network.listener(address, port) for address, port in self.config["listen"]]
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0, step="PR_SET_DUMPABLE")
+        runtime._write_quietly("/proc/self/oom_score_adj", "-1000")
+        return listeners
+
+    def _open_plain(self) -> list[socket.socket]:
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1, step="PR_SET_CHILD_SUBREAPER")
+        return [network.listener("127.0.0.1", 0) for _ in self.config["listen"]]
+
+    def _mount_proc(self) -> None:
+        """Show this pid namespace's /proc, without what concerns the machine, instead of the machine's."""
+        flags = SAFE | kernel.MS_NOEXEC
+        try:
+            kernel.mount("proc", "/mnt/proc", "proc", flags, "hidepid=2")
+        except kernel.StepFailed:
+            kernel.mount("proc", "/mnt/proc", "proc", flags)
+        kernel.umount("/proc")
+        kernel.mount("/mnt/proc", "/proc", None, kernel.MS_MOVE)
+        for name in MASKED_FILES:
+            if os.path.exists("/proc/" + name):
+                kernel.mount("/dev/null", "/proc/" + name, None, kernel.MS_BIND)
+        for name in MASKED_DIRECTORIES:
+            if os.path.isdir("/proc/" + name):
+                kernel.mount("/mnt/empty", "/proc/" + name, None, kernel.MS_BIND)
+        kernel.bind("/proc/sys", "/proc/sys", read_only=True)
+
+    # -- the runtime process
+
+    def _start_runtime(self) -> runtime.Entry | None:
+        """Fork a runtime process and see it through its fence. Returns an entry in the child, None in init."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.generation += 1
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            try:
+                return runtime.become(self.config, theirs, self.control, self.output, self.procs)
+            except OSError as refused:
+                step = getattr(refused, "step", "runtime")
+                wire.send(theirs, {"event": "broken", "step": step, "errno": refused.errno})
+                os._exit(126)
+        theirs.close()
+        self.channel, self.runtime_pid = ours, pid
+        while True:
+            received = wire.receive(ours)
+            if received is None:
+                raise kernel.StepFailed("start the runtime process", 0)
+            message = received[0]
+            if message["event"] == "unmapped":
+                self._map_ids(pid)
+                wire.send(ours, {"event": "mapped"})
+            elif message["event"] == "broken":
+                raise kernel.StepFailed(message["step"], message["errno"] or 0)
+            else:
+                return None
+
+    def _map_ids(self, pid: int) -> None:
+        """Give the runtime's user namespace its one user and one group. SAFETY: never root's, except rootless, where
+        0 here is the worker's own unprivileged user."""
+        for name, inside in (("uid_map", self.config["uid"]), ("gid_map", self.config["gid"])):
+            line = "%d %d 1\n" % (inside, self.config["outer_id"])
+            try:
+                with open("/proc/%d/%s" % (pid, name), "w", encoding="ascii") as file:
+                    file.write(line)
+            except OSError as refused:
+                raise kernel.StepFailed("write " + name, refused.errno or 0) from refused
+
+    # -- the worker's requests
+
+    def _serve(self, wake_read: int) -> runtime.Entry:
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(wake_read, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == wake_read:
+                    os.read(wake_read, 4096)
+                    self._reap()
+                    continue
+                received = wire.receive(self.control)
+                if received is None:
+                    self._leave()
+                entry = self._carry_out(received[0])
+                if entry is not None:
+                    return entry
+
+    def _carry_out(self, request: dict[str, Any]) -> runtime.Entry | None:
+        kind = request["request"]
+        try:
+            if kind == "assign":
+                self._place(request)
+                self._hand_over(request)
+            elif kind == "respawn":
+                self.kill_all()
+                entry = self._start_runtime()
+                if entry is not None:
+                    return entry
+                self._hand_over(request)
+            elif kind == "echo":
+                wire.send(self.control, {"event": "assigned"})
+            elif kind == "stop":
+                self.kill_all()
+                wire.send(self.control, {"event": "assigned"})
+            elif kind in ("freeze", "thaw"):
+                self._signal_all(signal.SIGSTOP if kind == "freeze" else signal.SIGCONT)
+        except OSError as refused:
+            step = getattr(refused, "step", kind)
+            wire.send(self.control, {"event": "broken", "step": step, "errno": refused.errno})
+        return None
+
+    def _place(self, request: dict[str, Any]) -> None:
+        """Show the code, and then take the code store away, so that no other function's code can be seen."""
+        if not self.config["fenced"]:
+            for name in ("task", "opt"):
+                if request[name] is not None:
+                    os.symlink(os.path.join(self.config["code"], request[name]), os.path.join(request["private"], name))
+            return
+        code = self.config["code"]
+        for target, source in (("/var/task", request["task"]), ("/opt", request["opt"])):
+            if source is not None:
+                kernel.bind(code + "/" + source, target, read_only=True)
+        kernel.mount(None, "/tmp", None, kernel.MS_REMOUNT | SAFE, "mode=1777,size=%d" % request["tmp_bytes"])
+        if not self.code_detached:
+            kernel.umount(code)
+            self.code_detached = True
+
+    def _hand_over(self, request: dict[str, Any]) -> None:
+        assert self.channel is not None
+        keys = ("environment", "cwd", "argv", "payload", "data_bytes")
+        wire.send(self.channel, {key: request[key] for key in keys})
+        received = wire.receive(self.channel)  # the channel closes as the program starts
+        self.channel.close()
+        self.channel = None
+        if received is None:
+            wire.send(self.control, {"event": "assigned"})
+        else:
+            wire.send(self.control, {"event": "exec_failed", "errno": received[0]["errno"]})
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._note_end(pid, status)
+
+    def _note_end(self, pid: int, status: int) -> None:
+        if pid != self.runtime_pid:
+            return
+        self.runtime_pid = 0
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        code = None if number is not None else os.WEXITSTATUS(status)
+        wire.send(self.control, {"event": "exit", "generation": self.generation, "code": code, "signal": number})
+
+    def kill_all(self) -> None:
+        """Kill every process of this fence but this one, and wait until they are gone."""
+        self._signal_all(signal.SIGKILL)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+            self._note_end(pid, status)
+            self._signal_all(signal.SIGKILL)  # what was being forked meanwhile, and whose parent was us all along
+
+    def _signal_all(self, number: int) -> None:
+        """Signal every other process of this fence. SAFETY: -1 reaches no further than this pid namespace."""
+        if not self.config["fenced"]:
+            for pid in descendants(os.getpid()):
+                _kill_quietly(pid, number)
+            return
+        _kill_quietly(-1, number)
+
+    def _leave(self, *_: object) -> NoReturn:
+        """End, and with this process 1 the whole fence."""
+        if self.freezer is not None:
+            os.write(self.freezer, b"THAWED")
+        if not self.config["fenced"]:
+            self.kill_all()
+        os._exit(0)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the pids of all children, grandchildren and so on of ``pid``, nearest first."""
+    found: list[int] = []
+    pending = [pid]
+    while pending:
+        parent = pending.pop()
+        try:
+            with open("/proc/%d/task/%d/children" % (parent, parent), encoding="ascii") as file:
+                children = [int(one) for one in file.read().split()]
+        except OSError:
+            continue
+        found.extend(children)
+        pending.extend(children)
+    return found
+
+
+def _kill_quietly(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass

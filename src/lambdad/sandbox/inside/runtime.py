@@ -1,0 +1,178 @@
+"""The process that will run a stranger's code: fenced in first, then given its assignment."""
+
+from __future__ import annotations
+
+import errno as errnos
+import os
+import resource
+import signal
+import socket
+import sys
+from typing import Any, Callable, Optional
+
+from . import kernel, wire
+
+UNLIMITED = resource.RLIM_INFINITY
+# (limit, soft, hard); a hard limit that is lower already stays.
+RESOURCE_LIMITS = (
+    (resource.RLIMIT_NOFILE, 1024, 1024),
+    (resource.RLIMIT_NPROC, 1024, 1024),
+    (resource.RLIMIT_STACK, 8 << 20, UNLIMITED),
+    (resource.RLIMIT_CORE, 0, 0),
+    (resource.RLIMIT_MEMLOCK, 65536, 65536),
+)
+OOM_SCORE_ADJUSTMENT = 300
+
+Entry = Callable[[], Optional[int]]
+
+
+def become(config: dict[str, Any], channel: socket.socket, control: socket.socket, output: int, procs: list[int]) -> Entry:
+    """
+    Fence this fresh process in, wait for its assignment, and return what to call (unless it execs).
+
+    Args:
+        channel: packets to and from ``init``; closed before any of the function's code runs.
+        control: the worker's channel; used once, so that the worker learns this process's pid from the kernel.
+        output: where stdout and stderr go.
+        procs: ``cgroup.procs`` descriptors to join by.
+
+    Returns:
+        What runs the function in this process; its value is the exit status.
+
+    Raises:
+        StepFailed: the fence could not be completed. The process then ends without having run anything.
+
+    Ordering: cgroups, then the user namespace, then ids, then capabilities, then the filter: each step takes away
+    what the next one does not need.
+    """
+    wire.send(control, {"event": "runtime"})
+    control.close()
+    _reset_signals()
+    _wire_stdio(output)
+    os.setsid()
+    fenced = bool(config["fenced"])
+    for fd in procs:
+        _join_cgroup(fd)
+    _write_quietly("/proc/self/oom_score_adj", str(OOM_SCORE_ADJUSTMENT))
+    if fenced:
+        # SAFETY: shows the function its own cgroup as the root of all; after joining, else it would be the worker's.
+        kernel.unshare(kernel.CLONE_NEWCGROUP, "unshare the cgroup namespace")
+        _drop_ids(config, channel)
+    _limit_resources()
+    if fenced:
+        # SAFETY: from here on nothing can be gained back: no capability in any set, none to be had from exec.
+        kernel.drop_bounding_set()
+        kernel.set_capabilities()
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1, step="PR_SET_DUMPABLE")  # its own /proc/self is its own to read
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1, step="PR_SET_NO_NEW_PRIVS")
+    if config["seccomp"]:
+        kernel.load_seccomp(bytes.fromhex(config["seccomp"]))
+    kernel.close_descriptors(frozenset((0, 1, 2, channel.fileno())))
+    wire.send(channel, {"event": "fenced"})
+    return _take_assignment(channel)
+
+
+def _take_assignment(channel: socket.socket) -> Entry:
+    received = wire.receive(channel)
+    if received is None:
+        os._exit(0)
+    assignment = received[0]
+    environment: dict[str, str] = assignment["environment"]
+    try:
+        if assignment.get("data_bytes"):
+            resource.setrlimit(resource.RLIMIT_DATA, (assignment["data_bytes"], assignment["data_bytes"]))
+        os.chdir(assignment["cwd"])
+        if assignment["argv"] is not None:
+            argv: list[str] = assignment["argv"]
+            os.execve(argv[0], argv, environment)
+    except (OSError, ValueError) as refused:
+        number = refused.errno if isinstance(refused, OSError) else errnos.EINVAL
+        wire.send(channel, {"event": "failed", "errno": number})
+        os._exit(127)
+    os.environ.clear()
+    os.environ.update(environment)
+    channel.close()
+    payload = assignment["payload"]
+    module = sys.modules["__preloaded__"]
+    _forget_own_modules()
+
+    def entry() -> int | None:
+        result: int | None = module.main(payload)
+        return result
+
+    return entry
+
+
+def _drop_ids(config: dict[str, Any], channel: socket.socket) -> None:
+    """Become the unprivileged user, behind a user namespace of its own where the kernel has one to give."""
+    kernel.join_new_session_keyring()
+    if not config["rootless"]:
+        # SAFETY: still root of the machine's user namespace here, so the groups can be given up.
+        os.setgroups([])
+    if config["leaf_user_namespace"]:
+        # SAFETY: init (in the parent namespace) maps exactly one user and one group, neither of them root, which
+        # exist nowhere else on the machine. Limits that count per user are then the sandbox's own.
+        kernel.unshare(kernel.CLONE_NEWUSER, "unshare the user namespace")
+        wire.send(channel, {"event": "unmapped"})
+        if wire.receive(channel) is None:
+            os._exit(1)
+    elif config["rootless"]:
+        return  # one user id is all there is
+    try:
+        os.setresgid(config["gid"], config["gid"], config["gid"])
+        os.setresuid(config["uid"], config["uid"], config["uid"])
+    except OSError as refused:
+        raise kernel.StepFailed("setresuid", refused.errno or 0) from refused
+
+
+def _reset_signals() -> None:
+    """Take back what init did to signals, so that the function starts with the defaults."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _wire_stdio(output: int) -> None:
+    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def _join_cgroup(fd: int) -> None:
+    """Write this process into the cgroup behind ``fd``. SAFETY: the worker chose and opened the file."""
+    try:
+        os.write(fd, b"0")
+    except OSError as refused:
+        raise kernel.StepFailed("join a cgroup", refused.errno or 0) from refused
+
+
+def _limit_resources() -> None:
+    for limit, soft, hard in RESOURCE_LIMITS:
+        _, present = resource.getrlimit(limit)
+        if present != UNLIMITED and (hard == UNLIMITED or hard > present):
+            hard = present
+        if hard != UNLIMITED:
+            soft = min(soft, hard)
+        try:
+            resource.setrlimit(limit, (soft, hard))
+        except (OSError, ValueError) as refused:
+            raise kernel.StepFailed("setrlimit %d" % limit, getattr(refused, "errno", 0) or 0) from refused
+
+
+def _write_quietly(path: str, text: str) -> None:
+    """Write a setting that only makes things better; a kernel that refuses it leaves the default."""
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError:
+        pass
+
+
+def _forget_own_modules() -> None:
+    """Take these modules' names out of the way of the function's own modules."""
+    package = __name__.partition(".")[0]
+    for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
+        del sys.modules[name]
+    del sys.modules["__preloaded__"]

@@ -1,0 +1,109 @@
+"""The template: loads what every fence needs once, then forks a fence on every request of the worker.
+
+Run as ``python -I -S -c '<put this package on sys.path>; from inside import zygote; zygote.main(fd)'``, inside its private
+root. Single-threaded, so that each fork is a whole process.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from . import init, kernel, runtime, wire
+
+
+def main(fd: int) -> None:
+    """Serve spawn requests from the channel ``fd`` until it is closed. In a runtime process: run what it was given."""
+    # SAFETY: no template outlives its worker.
+    kernel.die_with_parent(signal.SIGKILL)
+    control = socket.socket(fileno=fd)
+    control.set_inheritable(False)
+    received = wire.receive(control)
+    if received is None:
+        return
+    config = received[0]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a ^C in a terminal goes to the worker, which decides
+    try:
+        if config["preload"] is not None:
+            _preload(config["preload"])
+        own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    except Exception as refused:
+        wire.send(control, {"event": "broken", "step": "preload", "errno": 0, "text": repr(refused)})
+        raise
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the worker watches fences by pidfd; nobody waits for them here
+    gc.collect()
+    gc.freeze()
+    wire.send(control, {"event": "ready", "python": kernel.exact_python()})
+    entry = _serve(control, config, own_pid_namespace)
+    if entry is not None:
+        sys.exit(entry())
+
+
+def _preload(path: str) -> None:
+    """Import the module at ``path`` under a name that no function uses, and let it load what it wants ready."""
+    spec = importlib.util.spec_from_file_location("__preloaded__", path)
+    if spec is None or spec.loader is None:
+        raise ImportError("not a Python module: %s" % path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["__preloaded__"] = module
+    spec.loader.exec_module(module)
+    if hasattr(module, "preload"):
+        module.preload()
+
+
+def _serve(control: socket.socket, config: dict[str, Any], own_pid_namespace: int) -> runtime.Entry | None:
+    while True:
+        received = wire.receive(control)
+        if received is None:
+            return None
+        request, fds = received
+        try:
+            pid = _fork_fence(config, own_pid_namespace)
+            if pid == 0:
+                control.close()
+                os.close(own_pid_namespace)
+                return _become_init({**config, "outer_id": request["outer_id"]}, request, fds)
+            pidfd = kernel.open_pidfd(pid)
+        except OSError as refused:
+            step = getattr(refused, "step", "fork")
+            wire.send(control, {"event": "failed", "id": request["id"], "step": step, "errno": refused.errno})
+        else:
+            wire.send(control, {"event": "forked", "id": request["id"], "pid": pid}, [pidfd])
+            os.close(pidfd)
+        for fd in fds:
+            os.close(fd)
+
+
+def _fork_fence(config: dict[str, Any], own_pid_namespace: int) -> int:
+    """Fork process 1 of a new pid namespace; this process's later children are not to be in it."""
+    if not config["fenced"]:
+        return os.fork()
+    # SAFETY: only children are affected, and the next line after the fork takes it back.
+    kernel.unshare(kernel.CLONE_NEWPID, "unshare the pid namespace")
+    pid = -1
+    try:
+        pid = os.fork()
+    finally:
+        if pid != 0:
+            kernel.setns(own_pid_namespace, kernel.CLONE_NEWPID, "return to the own pid namespace")
+    return pid
+
+
+def _become_init(config: dict[str, Any], request: dict[str, Any], fds: list[int]) -> runtime.Entry:
+    control = socket.socket(fileno=fds[0])
+    named = dict(zip(request["names"], fds))
+    procs = [fd for name, fd in zip(request["names"], fds) if name == "procs"]
+    try:
+        return init.Init(config, control, named, procs).run()
+    except OSError as refused:
+        step = getattr(refused, "step", "init")
+        try:
+            wire.send(control, {"event": "broken", "step": step, "errno": refused.errno})
+        except OSError:
+            pass  # the worker is gone, and with it whoever could be told
+        os._exit(1)

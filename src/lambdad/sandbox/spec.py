@@ -1,0 +1,79 @@
+"""What a fence is to be: the nouns that callers fill in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+RUNTIME_API_ADDRESS = ("127.0.0.1", 9001)
+ENDPOINT_ADDRESS = ("169.254.100.1", 4566)
+USER_NAME = "sbx_user1051"
+USER_ID = 993
+GROUP_ID = 990
+HOST_NAME = "169.254.100.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """One path of the machine that is visible inside, at ``target``; files and directories alike."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZygoteSpec:
+    """
+    One kind of template: which interpreter serves it, what it sees, what it has loaded already.
+
+    ``interpreter`` is a CPython (3.8 or later) at its path inside the root; everything it needs beyond the system's
+    libraries must be among ``binds``. ``preload`` is a Python file inside the root with ``preload()`` (called once, may
+    be absent) and ``main(payload: dict) -> int | None`` (called in each environment whose assignment has no ``argv``).
+    ``directories`` are made, empty, in the root before the interpreter starts.
+    """
+
+    name: str
+    interpreter: str
+    binds: tuple[Bind, ...] = ()
+    directories: tuple[str, ...] = ()
+    preload: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one environment may use. ``memory_bytes`` counts its /tmp and its page cache too; there is no swap."""
+
+    memory_bytes: int
+    cpu_millicores: int
+    pids: int = 1024
+    tmp_bytes: int = 512 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """
+    What one environment is for.
+
+    ``task`` and ``opt`` are directories relative to the code store; None leaves /var/task or /opt empty. With ``argv``
+    the program ``argv[0]`` (an absolute path inside) is executed; without it ``main(payload)`` of the preloaded module is
+    called.
+    """
+
+    task: str | None
+    opt: str | None = None
+    limits: Limits
+    environment: dict[str, str]
+    cwd: str = "/var/task"
+    argv: tuple[str, ...] | None = None
+    payload: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a runtime process ended: ``code`` or ``signal`` is set; both None means that the whole fence was lost."""
+
+    code: int | None
+    signal: int | None
+    oom: bool

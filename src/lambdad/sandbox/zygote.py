@@ -1,0 +1,281 @@
+"""Templates from the worker's side: start one in its private root, and have it fork fences."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lambdad.sandbox import cgroups as cgroups_
+from lambdad.sandbox import channel, fence, private_root, seccomp, spec
+
+PARALLEL_SPAWNS = 8
+# Host user ids for environments: above every range that distributions and container tools hand out.
+# Source: systemd, "Users, Groups, UIDs and GIDs on systemd Systems".
+OUTER_IDS = range(1_900_000_000, 1_900_000_000 + 65_536)
+_BOOT = "import sys; sys.path.insert(0, {path!r}); from inside import {module}; sys.path.pop(0); {module}.main({fd})"
+
+
+class ZygoteFailed(Exception):
+    """A template could not be started, or is gone; ``step`` and ``errno`` say at what."""
+
+    def __init__(self, name: str, step: str, errno: int, text: str = "") -> None:
+        super().__init__(f"template {name}: {step}: {text or os.strerror(errno)}")
+        self.step = step
+        self.errno = errno
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """How strong the fences of a template are made; see ``probe`` for what this machine allows."""
+
+    fenced: bool = True
+    rootless: bool = False
+    leaf_user_namespace: bool = True
+    seccomp: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts since the start; ``python`` is the exact version of the template's interpreter."""
+
+    name: str
+    python: str
+    spawned: int
+    failed: int
+    alive: int
+
+
+class Zygote:
+    """
+    One running template.
+
+    Cancellation: a cancelled ``spawn`` leaves nothing behind; what was being made is killed when it reports.
+    Resource handling: made by ``open_zygote`` only. When it closes, its process and all its fences are gone.
+    """
+
+    def __init__(
+        self,
+        zygote_spec: spec.ZygoteSpec,
+        own: socket.socket,
+        cgroups: cgroups_.Cgroups,
+        isolation: Isolation,
+        code_store: Path,
+    ) -> None:
+        self.spec = zygote_spec
+        self.isolation = isolation
+        self.python = ""
+        self._code_store = code_store
+        self._cgroups = cgroups
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._forks: dict[int, asyncio.Future[tuple[int, int]]] = {}
+        self._numbers = itertools.count(1)
+        self._outer_ids = itertools.cycle(OUTER_IDS[(start := random.randrange(len(OUTER_IDS))) :] or OUTER_IDS)
+        del start
+        self._turn = asyncio.Semaphore(PARALLEL_SPAWNS)
+        self._fences: set[fence.Sandbox] = set()
+        self._spawned = self._failed = 0
+        self._channel = channel.Channel(own, self._on_message, self._on_end)
+
+    async def start(self, plan: dict[str, Any] | None) -> None:
+        """Give the launcher and then the template what they need, and wait until it has preloaded. Raises ZygoteFailed."""
+        if plan is not None:
+            self._channel.send(plan)
+        fenced = self.isolation.fenced
+        self._channel.send(
+            {
+                "fenced": fenced,
+                "rootless": self.isolation.rootless,
+                "leaf_user_namespace": self.isolation.leaf_user_namespace,
+                "preload": self.spec.preload,
+                "seccomp": seccomp.default_program().hex() if self.isolation.seccomp else "",
+                "uid": spec.USER_ID,
+                "gid": spec.GROUP_ID,
+                "host_name": spec.HOST_NAME,
+                "listen": [list(spec.RUNTIME_API_ADDRESS), list(spec.ENDPOINT_ADDRESS)],
+                "code": private_root.CODE_TARGET if fenced else str(self._code_store),
+            }
+        )
+        await self._ready
+
+    async def spawn(self) -> fence.Sandbox:
+        """
+        Make a stem cell: an environment that is fenced in, listens, and waits for its assignment.
+
+        Raises:
+            ZygoteFailed: the template is gone or could not fork.
+            SpawnFailed: the fence could not be completed.
+            CgroupFailed: no cgroup could be made.
+        """
+        async with self._turn:
+            if self._channel.closed:
+                raise ZygoteFailed(self.spec.name, "spawn", 0, "the template has ended")
+            group = await self._cgroups.acquire()
+            sandbox = fence.Sandbox(
+                id=f"{self.spec.name}-{next(self._numbers)}",
+                group=group,
+                release=self._released,
+                fenced=self.isolation.fenced,
+            )
+            self._fences.add(sandbox)
+            try:
+                await self._fork(sandbox)
+                await sandbox.wait_ready()
+            except BaseException:
+                self._failed += 1
+                await sandbox.kill()
+                raise
+            self._spawned += 1
+            return sandbox
+
+    async def _fork(self, sandbox: fence.Sandbox) -> None:
+        number = next(self._numbers)
+        waiting: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+        self._forks[number] = waiting
+        names, fds, close = sandbox.descriptors_for_template()
+        outer_id = 0 if self.isolation.rootless else next(self._outer_ids)
+        try:
+            self._channel.send({"id": number, "outer_id": outer_id, "names": names}, fds)
+        except OSError as refused:
+            del self._forks[number]
+            raise ZygoteFailed(self.spec.name, "send to the template", refused.errno or 0) from refused
+        finally:
+            channel.close_all(close)
+        # Shielded, so that the answer's descriptor finds its owner even if the caller has gone.
+        pid, pidfd = await _finish(waiting)
+        sandbox.born(pid, pidfd)
+
+    def _released(self, sandbox: fence.Sandbox) -> cgroups_.Cgroups:
+        self._fences.discard(sandbox)
+        return self._cgroups
+
+    def _on_message(self, message: dict[str, Any], fds: list[int], _pid: int) -> None:
+        match message:
+            case {"event": "ready"}:
+                self.python = message["python"]
+                if not self._ready.done():
+                    self._ready.set_result(None)
+            case {"event": "forked"}:
+                self._forks.pop(message["id"]).set_result((message["pid"], fds.pop()))
+            case {"event": "failed"}:
+                failure = ZygoteFailed(self.spec.name, message["step"], message["errno"] or 0)
+                self._forks.pop(message["id"]).set_exception(failure)
+            case {"event": "broken"} if not self._ready.done():
+                text = message.get("text", "")
+                self._ready.set_exception(ZygoteFailed(self.spec.name, message["step"], message["errno"] or 0, text))
+        channel.close_all(fds)
+
+    def _on_end(self) -> None:
+        failure = ZygoteFailed(self.spec.name, "run", 0, "the template has ended")
+        if not self._ready.done():
+            self._ready.set_exception(failure)
+        for waiting in self._forks.values():
+            if not waiting.done():
+                waiting.set_exception(failure)
+        self._forks.clear()
+
+    def statistics(self) -> Statistics:
+        """Return counts since the start."""
+        return Statistics(self.spec.name, self.python, self._spawned, self._failed, len(self._fences))
+
+    async def close(self) -> None:
+        """Kill all fences, and let the template end."""
+        for sandbox in list(self._fences):
+            await sandbox.kill()
+        self._channel.close()
+        if self._ready.done() and not self._ready.cancelled():
+            self._ready.exception()  # it was reported where it was awaited
+
+
+async def _finish(waiting: asyncio.Future[tuple[int, int]]) -> tuple[int, int]:
+    """Wait for an answer that will come; when cancelled meanwhile, dispose of what it brings."""
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        waiting.add_done_callback(_dispose)
+        raise
+
+
+def _dispose(waiting: asyncio.Future[tuple[int, int]]) -> None:
+    if waiting.cancelled() or waiting.exception() is not None:
+        return
+    _pid, pidfd = waiting.result()
+    # SAFETY: the descriptor names the fence that nobody waits for any more, and can name nothing else.
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.close(pidfd)
+
+
+@asynccontextmanager
+async def open_zygote(
+    zygote_spec: spec.ZygoteSpec,
+    *,
+    code_store: Path,
+    cgroups: cgroups_.Cgroups,
+    isolation: Isolation | None = None,
+) -> AsyncIterator[Zygote]:
+    """
+    Start a template; it is ready to spawn when the body is entered.
+
+    Args:
+        zygote_spec: which interpreter, and what it sees.
+        code_store: directory of functions' code, shown to each environment only as far as it is assigned.
+        cgroups: where environments' cgroups come from.
+        isolation: None means the strongest (namespaces, as root).
+
+    Raises:
+        ZygoteFailed: with the step that failed.
+
+    Resource handling: must be opened on the loop's own thread, and that thread must be the process's main thread or
+    outlive the template: the kernel kills the template when the thread that started it ends.
+    """
+    isolation = isolation or Isolation()
+    own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        fd = theirs.fileno()
+        arguments, plan = _command(zygote_spec, code_store, isolation, fd)
+        zygote = Zygote(zygote_spec, own, cgroups, isolation, code_store)
+        process = await asyncio.create_subprocess_exec(
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sys.stderr.fileno() if False else None,
+            pass_fds=(fd,),
+            env={"LANG": "C.UTF-8"},
+        )
+    try:
+        await zygote.start(plan)
+        yield zygote
+    finally:
+        await zygote.close()
+        await process.wait()
+
+
+def _command(zygote_spec: spec.ZygoteSpec, code_store: Path, isolation: Isolation, fd: int) -> tuple[list[str], dict[str, Any] | None]:
+    """Return what to execute, and the launcher's plan if there is a root to be built first."""
+    flags = ["-I", "-S", "-c"]
+    own_package = str(private_root.INSIDE.parent)
+    if not isolation.fenced:
+        boot = _BOOT.format(path=own_package, module="zygote", fd=fd)
+        return [zygote_spec.interpreter, *flags, boot], None
+    inside = str(Path(private_root.INSIDE_TARGET).parent)
+    argv = [zygote_spec.interpreter, *flags, _BOOT.format(path=inside, module="zygote", fd=fd)]
+    plan = {
+        "root": private_root.for_environments(zygote_spec.binds, code_store, zygote_spec.directories),
+        "argv": argv,
+        "environment": {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", **zygote_spec.environment},
+        "cwd": "/",
+        "ids": None,
+        "keep": [fd],
+        "die_with_parent": True,
+    }
+    return [sys.executable, *flags, _BOOT.format(path=own_package, module="launcher", fd=fd)], plan

@@ -1,0 +1,39 @@
+"""Caps on request bodies that AWS's front ends check before they read them.
+
+Source: Lambda quotas; texts as the service prints them.
+"""
+
+from collections.abc import Mapping
+
+from lambdad.model.errors import AwsError
+
+SYNC_INVOKE_BYTES = 6_291_456
+ASYNC_INVOKE_BYTES = 1_048_576
+
+# Operation to (bytes, its name in the message).
+_LAMBDA: Mapping[str, tuple[int, str]] = {
+    "CreateFunction": (70_167_211, "CreateFunction"),
+    "UpdateFunctionCode": (70_167_211, "UpdateFunctionCode"),
+    "PublishLayerVersion": (70_167_211, "PublishLayerVersion"),
+    "UpdateFunctionConfiguration": (5_120, "UpdateFunctionConfiguration"),
+    "Invoke": (SYNC_INVOKE_BYTES, "InvokeFunction"),
+    "InvokeAsync": (ASYNC_INVOKE_BYTES, "InvokeAsync"),
+    "InvokeWithResponseStream": (SYNC_INVOKE_BYTES, "InvokeWithResponseStream"),
+}
+
+
+def check(service: str, operation: str, headers: Mapping[str, str], size_bytes: int) -> None:
+    """
+    Refuse a body that the operation's front end does not take.
+
+    Raises:
+        AwsError: RequestEntityTooLargeException, 413.
+    """
+    if service != "lambda" or size_bytes <= 5_120:
+        return
+    limit_bytes, name = _LAMBDA.get(operation, (SYNC_INVOKE_BYTES, operation))
+    if operation == "Invoke" and headers.get("x-amz-invocation-type") == "Event":
+        limit_bytes = ASYNC_INVOKE_BYTES
+    if size_bytes > limit_bytes:
+        message = f"Request must be smaller than {limit_bytes} bytes for the {name} operation"
+        raise AwsError("RequestEntityTooLargeException", message, status=413)

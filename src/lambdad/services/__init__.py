@@ -1,0 +1,1 @@
+"""Holds one folder per AWS service, independent of one another. Knows nothing itself."""

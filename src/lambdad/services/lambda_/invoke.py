@@ -1,0 +1,150 @@
+"""Invoke: resolve a name from memory, then run the function, queue the event, or only check.
+
+Source: Lambda API Reference, Invoke and InvokeAsync.
+"""
+
+import base64
+import random
+import secrets
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from lambdad.kit.clock import NowMs
+from lambdad.model import limits
+from lambdad.model.errors import AwsError
+from lambdad.model.function import FunctionKey, InvocationType, LogType
+from lambdad.model.ids import RequestId
+from lambdad.model.invocation import Invocation, Outcome, RuntimeUnavailable, SystemFailure, Throttled
+from lambdad.services.lambda_.registry import Registry, Target
+from lambdad.services.lambda_.rules import names, payloads
+from lambdad.services.ports import CallContext, Handler
+
+INVOKE_ASYNC_BYTES = 262_144
+
+
+class Runner(Protocol):
+    """Runs an invocation; the data plane."""
+
+    async def invoke(self, invocation: Invocation, unreserved_limit: int) -> Outcome: ...
+
+
+class Queue(Protocol):
+    """Takes events that are run later."""
+
+    async def accept(self, key: FunctionKey, qualifier: str | None, payload: bytes, request_id: RequestId, trace_id: str) -> None:
+        """Return once the event is durable."""
+        ...
+
+
+class Invoker:
+    """The ways to invoke a function by the API, and the one by which queued events are run."""
+
+    def __init__(self, registry: Registry, runner: Runner, concurrency_limit: int, now_ms: NowMs) -> None:
+        self._registry = registry
+        self._runner = runner
+        self._concurrency_limit = concurrency_limit
+        self._now_ms = now_ms
+        self._random = random.SystemRandom()
+
+    async def run(
+        self,
+        target: Target,
+        payload: bytes,
+        request_id: RequestId,
+        *,
+        client_context: str = "",
+        trace_id: str = "",
+        want_tail: bool = False,
+    ) -> Outcome:
+        """
+        Run a resolved function.
+
+        Raises:
+            InvocationRefused: it did not run, or nobody can say how it ended.
+        """
+        version = target.version
+        invocation = Invocation(
+            request_id=request_id,
+            version=version,
+            invoked_arn=target.invoked_arn,
+            payload=payload,
+            reserved_concurrency=target.reserved_concurrency,
+            client_context=client_context,
+            trace_id=trace_id,
+            want_tail=want_tail,
+        )
+        unreserved_limit = self._concurrency_limit - self._registry.reserved(version.account, version.region)
+        return await self._runner.invoke(invocation, unreserved_limit)
+
+    def resolve(self, key: FunctionKey, qualifier: str | None) -> Target:
+        """Find what an invocation of a name runs; picks by an alias's weights. Raises what `Registry.resolve` raises."""
+        return self._registry.resolve(key.account, key.region, key.name, qualifier, self._random.random())
+
+    def new_trace_id(self) -> str:
+        """Return a trace header for an invocation that came without one; it is not sampled."""
+        return f"Root=1-{self._now_ms() // 1000:08x}-{secrets.token_hex(12)};Parent={secrets.token_hex(8)};Sampled=0"
+
+
+class Invocations:
+    """The operations Invoke and InvokeAsync."""
+
+    def __init__(self, invoker: Invoker, queue: Queue) -> None:
+        self._invoker = invoker
+        self._queue = queue
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Give the operations by their AWS names."""
+        return {"Invoke": self.invoke, "InvokeAsync": self.invoke_async}
+
+    async def invoke(self, context: CallContext, request: dict[str, Any]) -> dict[str, Any]:
+        """
+        Run a function and wait for its answer, queue an event for it, or only check that it could be invoked.
+
+        Raises:
+            AwsError: ResourceNotFound, ResourceConflict (not Active), InvalidRequestContent, RequestTooLarge,
+                TooManyRequests with its reason, InvalidRuntime, Service.
+        """
+        named = names.named(context.account, context.region, request["FunctionName"], request.get("Qualifier"))
+        target = self._invoker.resolve(named.key, named.qualifier)
+        invocation_type = request.get("InvocationType", InvocationType.REQUEST_RESPONSE)
+        is_event = invocation_type == InvocationType.EVENT
+        limit_bytes = limits.ASYNC_PAYLOAD_BYTES if is_event else limits.SYNC_PAYLOAD_BYTES
+        payload = payloads.event(request.get("Payload", b""), limit_bytes)
+        trace_id = context.trace_id or self._invoker.new_trace_id()
+        if invocation_type == InvocationType.DRY_RUN:
+            return {"StatusCode": 204}
+        if is_event:
+            await self._queue.accept(named.key, named.qualifier, payload, context.request_id, trace_id)
+            return {"StatusCode": 202}
+        want_tail = request.get("LogType") == LogType.TAIL
+        client_context = payloads.client_context(request.get("ClientContext"))
+        try:
+            outcome = await self._invoker.run(
+                target, payload, context.request_id, client_context=client_context, trace_id=trace_id, want_tail=want_tail
+            )
+        except Throttled as refused:
+            raise too_many_requests(refused.reason) from refused
+        except RuntimeUnavailable as refused:
+            raise AwsError("InvalidRuntimeException", str(refused), status=502, members={"Type": "User"}) from refused
+        except SystemFailure as refused:
+            raise AwsError("ServiceException", str(refused), status=500, members={"Type": "Service"}) from refused
+        answer: dict[str, Any] = {"StatusCode": 200, "Payload": outcome.payload, "ExecutedVersion": target.version.version}
+        if outcome.function_error:
+            answer["FunctionError"] = outcome.function_error
+        if want_tail:
+            answer["LogResult"] = base64.b64encode(outcome.tail).decode()
+        return answer
+
+    async def invoke_async(self, context: CallContext, request: dict[str, Any]) -> dict[str, Any]:
+        """Queue an event, by the older operation that AWS keeps for its earliest users."""
+        named = names.named(context.account, context.region, request["FunctionName"])
+        self._invoker.resolve(named.key, named.qualifier)
+        payload = payloads.event(request.get("InvokeArgs", b""), INVOKE_ASYNC_BYTES)
+        await self._queue.accept(named.key, named.qualifier, payload, context.request_id, self._invoker.new_trace_id())
+        return {"Status": 202}
+
+
+def too_many_requests(reason: str) -> AwsError:
+    """Say that a limit is reached; `reason` is the `Reason` member."""
+    members = {"Type": "User", "Reason": reason, "retryAfterSeconds": "1"}
+    return AwsError("TooManyRequestsException", "Rate Exceeded.", status=429, members=members)

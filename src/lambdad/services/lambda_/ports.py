@@ -1,0 +1,62 @@
+"""What the functions of this service need from their neighbours; plugged together in `service.py` and `app.py`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lambdad.model.function import FunctionVersion, LayerReference, StateReasonCode
+from lambdad.services.ports import CallContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCode:
+    """A zip that was checked and is durable."""
+
+    sha256: str  # hex of the zip's bytes
+    size_bytes: int
+    unzipped_bytes: int
+
+
+class PreparationFailed(Exception):
+    """A version's code could not be made ready to run.
+
+    Args:
+        reason: shown as StateReason or LastUpdateStatusReason.
+    """
+
+    def __init__(self, reason: str, code: StateReasonCode) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class Code(Protocol):
+    """Zips: checked, stored, and unpacked to read-only directories."""
+
+    async def check(self, zip_file: bytes) -> StoredCode:
+        """Check a zip without storing it; raises AWS's errors for what cannot be unpacked or is too large."""
+        ...
+
+    async def store(self, zip_file: bytes) -> StoredCode:
+        """Check a zip and store it durably; raises what `check` raises."""
+        ...
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        """Unpack a version's code and layers where environments can mount them. Doing it again is free.
+
+        Raises:
+            PreparationFailed: and what to show.
+        """
+        ...
+
+
+class LayerResolver(Protocol):
+    """Layer versions that functions refer to."""
+
+    async def resolve(self, context: CallContext, arns: Sequence[str]) -> tuple[LayerReference, ...]:
+        """Find layer versions; raises AWS's errors for missing ones and ones the caller may not use."""
+        ...
+
+    def stored_bytes(self, account: str, region: str) -> int:
+        """Give the bytes (zipped) of all layer versions that an account keeps in a region."""
+        ...

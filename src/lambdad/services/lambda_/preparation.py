@@ -1,0 +1,61 @@
+"""The slow half of create, update and publish: make a version's code ready, then settle its state.
+
+It hears of unsettled versions from the registry, so that neither a caller who goes away nor a restart leaves one behind.
+"""
+
+import logging
+from collections.abc import Callable
+
+from lambdad.model.function import LATEST, Function, FunctionKey, FunctionVersion, StateReasonCode
+from lambdad.services.lambda_.ports import Code, PreparationFailed
+from lambdad.services.lambda_.registry import Change, Registry, Spawn
+from lambdad.services.lambda_.rules import lifecycle
+
+log = logging.getLogger("lambdad.lambda.preparation")
+
+
+class Preparation:
+    """Prepares each new deployment once, in a task of its own."""
+
+    def __init__(self, registry: Registry, code: Code, *, spawn: Spawn, new_uuid: Callable[[], str]) -> None:
+        self._registry = registry
+        self._code = code
+        self._spawn = spawn
+        self._new_uuid = new_uuid
+        registry.on_change(self._changed)
+
+    def resume(self) -> None:
+        """Begin with everything that a former process left Pending or InProgress. Call once, after `Registry.load`."""
+        for function in self._registry.everything():
+            self._changed(function.key, None, function)
+
+    def _changed(self, key: FunctionKey, old: Function | None, new: Function | None) -> None:
+        if new is None:
+            return
+        for number in (LATEST, *new.versions):
+            version = new.version(number)
+            before = old.version(number) if old is not None else None
+            is_new = before is None or version is None or before.deployment_id != version.deployment_id
+            if version is not None and is_new and lifecycle.is_unsettled(version):
+                self._spawn(self._prepare(version))
+
+    async def _prepare(self, version: FunctionVersion) -> None:
+        try:
+            await self._code.prepare(version)
+        except PreparationFailed as error:
+            log.warning("function.prepare.failed function=%s reason=%s", version.qualified_arn, error.reason)
+            await self._fail(version, error.reason, error.code)
+        except Exception:  # one version's code must not end the server; it is shown as Failed, and can be deployed again
+            log.exception("function.prepare.failed function=%s", version.qualified_arn)
+            await self._fail(version, "The function's code could not be prepared.", StateReasonCode.INTERNAL_ERROR)
+        else:
+            await self._settle(version, lambda function: lifecycle.prepared(function, version, self._new_uuid()))
+
+    async def _fail(self, version: FunctionVersion, reason: str, code: StateReasonCode) -> None:
+        await self._settle(version, lambda function: lifecycle.failed(function, version, reason, code, self._new_uuid()))
+
+    async def _settle(self, version: FunctionVersion, step: Callable[[Function], Function]) -> None:
+        def decide(function: Function | None) -> Change[None]:
+            return Change(step(function) if function is not None else None, None)
+
+        await self._registry.change(version.key, decide)

@@ -1,0 +1,63 @@
+-- name: all_functions
+SELECT account, region, name, serving, policies, tags, reserved_concurrency
+FROM lambda_function;
+
+-- name: all_function_versions
+SELECT account, region, name, version, configuration
+FROM lambda_function_version;
+
+-- name: all_function_aliases
+SELECT account, region, name, alias, configuration
+FROM lambda_function_alias;
+
+-- name: all_function_numbering
+SELECT account, region, name, next_version
+FROM lambda_function_numbering;
+
+-- name: put_function
+INSERT INTO lambda_function (account, region, name, serving, policies, tags, reserved_concurrency)
+VALUES (:account, :region, :name, :serving, :policies, :tags, :reserved_concurrency)
+ON CONFLICT (account, region, name) DO UPDATE SET
+    serving = excluded.serving,
+    policies = excluded.policies,
+    tags = excluded.tags,
+    reserved_concurrency = excluded.reserved_concurrency;
+
+-- name: put_function_version
+INSERT INTO lambda_function_version (account, region, name, version, code_sha256, configuration)
+VALUES (:account, :region, :name, :version, :code_sha256, :configuration)
+ON CONFLICT (account, region, name, version) DO UPDATE SET
+    code_sha256 = excluded.code_sha256,
+    configuration = excluded.configuration;
+
+-- name: put_function_alias
+INSERT INTO lambda_function_alias (account, region, name, alias, configuration)
+VALUES (:account, :region, :name, :alias, :configuration)
+ON CONFLICT (account, region, name, alias) DO UPDATE SET
+    configuration = excluded.configuration;
+
+-- name: put_function_numbering
+INSERT INTO lambda_function_numbering (account, region, name, next_version)
+VALUES (:account, :region, :name, :next_version)
+ON CONFLICT (account, region, name) DO UPDATE SET
+    next_version = excluded.next_version;
+
+-- name: delete_function_version
+DELETE FROM lambda_function_version
+WHERE account = :account AND region = :region AND name = :name AND version = :version;
+
+-- name: delete_function_alias
+DELETE FROM lambda_function_alias
+WHERE account = :account AND region = :region AND name = :name AND alias = :alias;
+
+-- name: delete_function
+DELETE FROM lambda_function
+WHERE account = :account AND region = :region AND name = :name;
+
+-- name: delete_function_versions
+DELETE FROM lambda_function_version
+WHERE account = :account AND region = :region AND name = :name;
+
+-- name: delete_function_aliases
+DELETE FROM lambda_function_alias
+WHERE account = :account AND region = :region AND name = :name;

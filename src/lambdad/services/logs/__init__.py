@@ -1,0 +1,1 @@
+"""Knows CloudWatch Logs: groups, streams, events. Does not know who writes them."""

@@ -1,0 +1,181 @@
+"""Settings: one frozen tree, made once from the command line, a TOML file and the environment. Nobody else reads `os.environ`.
+
+Precedence: command line, then `LAMBDAD_...` variables, then the file, then the defaults here. AWS's quotas are no settings; they are in
+`model.limits`.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+AuthMode = Literal["open", "iam"]
+IsolationChoice = Literal["auto", "namespaces", "plain"]
+RuntimeChoice = Literal["nearest", "exact"]
+
+
+class BadSettings(Exception):
+    """A setting has a value that cannot be used; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """A long-term access key that is known from the start. Set by `LAMBDAD_ACCESS_KEYS="id:secret:account,..."` or in the file."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    account: str = "000000000000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set.
+
+    host, port: where the API is served. Port 0 takes a free one. 4566 is what AWS's local wrappers expect.
+    data_dir: everything durable. One lambdad at a time may use it.
+    auth: "open" takes any credential, and only on a loopback address; "iam" wants the right signature of a known access key.
+    database_url: "" is SQLite in the data directory; or postgresql://user@host/name.
+    isolation: "auto" takes the strongest there is; "plain" runs functions unfenced, "namespaces" refuses to.
+    runtimes: "nearest" runs python3.13 on 3.12 if that is what there is, and says so in the function's log; "exact" refuses.
+    interpreter_dirs: further folders to look for interpreters in.
+    account_concurrency: concurrent executions for each account and region; AWS's default is 1,000.
+    max_environments: environments that the worker holds at once; idle ones give way.
+    keep_alive_s: an idle environment is ended after this long. AWS keeps them for some minutes.
+    freeze_after_s: an idle environment is frozen after this long; long enough that a busy function is not thawed at each call.
+    spare_environments: booted, unassigned environments kept for each runtime that is in use.
+    async_in_flight: asynchronous invocations running at once.
+    drain_timeout_s: how long requests in flight may take at shutdown.
+    access_keys: known from the start. With auth "iam" and none given, one is made and kept in the data directory.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 4566
+    data_dir: Path = Path("/var/lib/lambdad")
+    auth: AuthMode = "open"
+    database_url: str = ""
+    isolation: IsolationChoice = "auto"
+    runtimes: RuntimeChoice = "nearest"
+    interpreter_dirs: tuple[str, ...] = ()
+    account_concurrency: int = 1000
+    max_environments: int = 1000
+    keep_alive_s: float = 600.0
+    freeze_after_s: float = 1.5
+    spare_environments: int = 2
+    async_in_flight: int = 200
+    drain_timeout_s: float = 25.0
+    log_level: str = "warning"
+    access_keys: tuple[AccessKey, ...] = ()
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir}/lambdad.sqlite3"
+
+    @property
+    def worker_socket(self) -> Path:
+        return self.data_dir / "run" / "worker.sock"
+
+    @property
+    def code_store(self) -> Path:
+        return self.data_dir / "code"
+
+    def to_json(self) -> str:
+        """Return all of it as JSON, for the processes that belong to us. Holds secrets."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        return _build(json.loads(text))
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """Return where data go when nobody says: /var/lib/lambdad for root, else the XDG data directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/lambdad")
+    base = environ.get("XDG_DATA_HOME") or f"{environ.get('HOME', '/tmp')}/.local/share"
+    return Path(base) / "lambdad"
+
+
+def load(given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+    """
+    Build the settings.
+
+    Args:
+        given: from the command line; None values count as not given. "config" names a TOML file.
+        environ: the process's environment if None.
+
+    Raises:
+        BadSettings: a value is unknown, malformed, or unsafe (auth "open" on an address that others can reach).
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {"data_dir": default_data_dir(environ)}
+    config = given.get("config") or environ.get("LAMBDAD_CONFIG")
+    if config:
+        try:
+            values |= tomllib.loads(Path(config).read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise BadSettings(f"cannot read {config}: {error}") from error
+    names = {item.name for item in fields(Settings)}
+    for name in names:
+        if (value := environ.get(f"LAMBDAD_{name.upper()}")) is not None:
+            values[name] = value
+    values |= {name: value for name, value in given.items() if name in names and value is not None}
+    if "host" in values and "auth" not in values and not is_loopback(str(values["host"])):
+        values["auth"] = "iam"
+    settings = _build(values)
+    if settings.auth == "open" and not is_loopback(settings.host):
+        raise BadSettings(f"auth 'open' would let anyone who reaches {settings.host} run code here: use --auth iam")
+    return settings
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _build(values: Mapping[str, Any]) -> Settings:
+    result: dict[str, Any] = {}
+    for item in fields(Settings):
+        if item.name not in values:
+            continue
+        result[item.name] = _convert(item.name, values[item.name], item.default)
+    unknown = set(values) - {item.name for item in fields(Settings)}
+    if unknown:
+        raise BadSettings(f"unknown setting: {', '.join(sorted(unknown))}")
+    for name, choice in (("auth", AuthMode), ("isolation", IsolationChoice), ("runtimes", RuntimeChoice)):
+        if name in result and result[name] not in get_args(choice):
+            raise BadSettings(f"{name} must be one of {', '.join(get_args(choice))}, not {result[name]!r}")
+    return Settings(**result)
+
+
+def _convert(name: str, value: Any, default: Any) -> Any:
+    try:
+        if name == "access_keys":
+            return _access_keys(value)
+        if name == "interpreter_dirs":
+            return tuple(value.split(":")) if isinstance(value, str) else tuple(value)
+        if isinstance(default, Path):
+            return Path(value).expanduser().absolute()
+        if isinstance(default, int | float):
+            number = type(default)(value)
+            if number < 0:
+                raise ValueError("negative")
+            return number
+    except (TypeError, ValueError) as error:
+        raise BadSettings(f"{name} cannot be {value!r}: {error}") from error
+    return value
+
+
+def _access_keys(value: Any) -> tuple[AccessKey, ...]:
+    if isinstance(value, str):
+        value = [entry.split(":") for entry in value.split(",") if entry]
+    keys = []
+    for entry in value:
+        if isinstance(entry, Mapping):
+            keys.append(AccessKey(**entry))
+        elif 2 <= len(entry) <= 3:
+            keys.append(AccessKey(access_key_id=entry[0], secret_access_key=entry[1], account=(*entry, "000000000000")[2]))
+        else:
+            raise ValueError("an access key is id:secret or id:secret:account")
+    return tuple(keys)

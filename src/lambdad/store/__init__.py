@@ -1,0 +1,1 @@
+"""Knows databases, transactions, migrations and blobs. Does not know what the rows mean."""

@@ -1,0 +1,248 @@
+"""The worker: one server connection, many environments. Takes orders as frames, and owns every environment that it makes.
+
+When the server goes, so do the environments: what they ran is unknown to the next server, and what was acknowledged is run again.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lambdad.kit.clock import NowMs
+from lambdad.wire import frames
+from lambdad.worker import output
+from lambdad.worker.environment import Environment
+from lambdad.worker.ports import Sandbox
+
+log = logging.getLogger("lambdad.worker")
+
+LOG_FLUSH_S = 0.04
+SWEEP_S = 0.25
+WRITE_LIMIT_BYTES = 256 * 1024 * 1024  # a server that reads no more is gone
+
+
+class NoRuntime(Exception):
+    """Nothing on this machine runs a runtime; the text says what is missing and how to add it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A stem cell and what makes it an environment of a function."""
+
+    sandbox: Sandbox
+    assignment: Any
+    runtime_version: str
+    runtime_version_arn: str
+    notices: tuple[str, ...] = ()  # lines for the function's log, such as that another minor version of the language is used
+    missing_program: str = ""  # what to say when the runtime's program is not there
+
+
+class Kitchen(Protocol):
+    """Makes environments: interpreters, templates, sandboxes."""
+
+    async def prepare(self, spec: frames.EnvironmentSpec) -> Prepared:
+        """Return a stem cell for a specification.
+
+        Raises:
+            NoRuntime: nothing here runs it.
+            OSError: the kernel refused.
+        """
+        ...
+
+    def expect(self, runtime: str) -> None:
+        """Hear that functions of a runtime will be invoked soon. Never waits and never fails."""
+        ...
+
+
+class Worker:
+    """Serves one server at a time on a Unix socket. A second connection replaces the first."""
+
+    def __init__(
+        self,
+        kitchen: Kitchen,
+        welcome: frames.Welcome,
+        tasks: asyncio.TaskGroup,
+        *,
+        now_ms: NowMs,
+        freeze_after_s: float,
+        may_connect: Callable[[socket.socket], bool],
+        upstream: tuple[str, int],
+    ) -> None:
+        self.environments: dict[str, Environment] = {}
+        self._kitchen = kitchen
+        self._welcome = welcome
+        self._tasks = tasks
+        self._now_ms = now_ms
+        self._freeze_after_s = freeze_after_s
+        self._may_connect = may_connect
+        self._upstream = upstream
+        self._loop = asyncio.get_running_loop()
+        self._logs = output.LogBuffer(self._logs_waiting)
+        self._connection: ServerConnection | None = None
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def accept(self) -> "ServerConnection":
+        """Make the protocol of a connection that was just accepted."""
+        return ServerConnection(self)
+
+    def connected(self, connection: "ServerConnection", sock: socket.socket) -> bool:
+        """Take a connection, or refuse it because of who is at its other end."""
+        if not self._may_connect(sock):
+            log.error("server.refused")
+            return False
+        if self._connection is not None:
+            self._connection.close()
+            self._drop_environments()
+        self._connection = connection
+        connection.send(self._welcome, b"")
+        log.info("server.connected")
+        return True
+
+    def disconnected(self, connection: "ServerConnection") -> None:
+        if connection is self._connection:
+            self._connection = None
+            log.info("server.disconnected environments=%d", len(self.environments))
+            self._drop_environments()
+
+    def _drop_environments(self) -> None:
+        for task in self._starting.values():
+            task.cancel()
+        self._starting.clear()
+        environments, self.environments = self.environments, {}
+        for environment in environments.values():
+            environment.stop()
+
+    def heard(self, message: frames.AnyMessage, body: bytes) -> None:
+        match message:
+            case frames.Invoke(environment_id=environment_id):
+                environment = self.environments.get(environment_id)
+                if environment is not None:
+                    environment.invoke(message, body)
+            case frames.Start(spec=spec):
+                task = self._tasks.create_task(self._run(spec, self._connection))
+                self._starting[spec.environment_id] = task
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            case frames.Stop(environment_id=environment_id):
+                environment = self.environments.get(environment_id)
+                if environment is not None:
+                    environment.stop()
+                elif environment_id in self._starting:
+                    self._starting.pop(environment_id).cancel()
+            case frames.Prepare(runtime=runtime):
+                self._kitchen.expect(runtime)
+            case _:
+                raise frames.FrameError(f"a server said {type(message).__name__}")
+
+    async def _run(self, spec: frames.EnvironmentSpec, connection: "ServerConnection | None") -> None:
+        """Make an environment and stay with it to its end. Whatever happens, the server hears Stopped."""
+
+        def send(message: frames.ToServer, body: bytes) -> None:
+            if connection is not None and connection is self._connection:
+                if isinstance(message, frames.Stopped):
+                    self._flush_logs()
+                connection.send(message, body)
+
+        environment_id = spec.environment_id
+        try:
+            prepared = await self._kitchen.prepare(spec)
+        except NoRuntime as error:
+            send(frames.Stopped(environment_id=environment_id, reason=f"no runtime: {error}"), b"")
+            return
+        except (OSError, asyncio.CancelledError) as error:
+            if isinstance(error, OSError):
+                log.exception("environment.unmade environment_id=%s", environment_id)
+            send(frames.Stopped(environment_id=environment_id, reason=f"not made: {error}"), b"")
+            return
+        finally:
+            self._starting.pop(environment_id, None)
+        environment = Environment(
+            spec,
+            prepared.sandbox,
+            prepared.assignment,
+            runtime_version=prepared.runtime_version,
+            runtime_version_arn=prepared.runtime_version_arn,
+            notices=prepared.notices,
+            missing_program=prepared.missing_program,
+            upstream=self._upstream,
+            send=send,
+            logs=self._logs,
+            now_ms=self._now_ms,
+        )
+        if connection is not self._connection:
+            await prepared.sandbox.kill()
+            return
+        self.environments[environment_id] = environment
+        try:
+            await environment.run()
+        finally:
+            self.environments.pop(environment_id, None)
+
+    # Logs.
+    def _logs_waiting(self) -> None:
+        self._loop.call_later(LOG_FLUSH_S, self._flush_logs)
+
+    def _flush_logs(self) -> None:
+        connection = self._connection
+        for events in self._logs.take():
+            if connection is not None:
+                connection.send(frames.LogEvents(events=events), b"")
+
+    async def close(self) -> None:
+        """End every environment, and return when they are gone."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._drop_environments()
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def sweep(self) -> None:
+        """Freeze what is idle, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            idle_before_s = self._loop.time() - self._freeze_after_s
+            for environment in list(self.environments.values()):
+                environment.freeze_if_idle(idle_before_s)
+
+
+class ServerConnection(asyncio.Protocol):
+    """The worker's end of a connection to the server."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._parser = frames.FrameParser()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # asyncio's and uvloop's transports have no common class
+        if not self._worker.connected(self, transport.get_extra_info("socket")):
+            self.close()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message, body in self._parser.feed(data):
+                self._worker.heard(message, body)
+        except frames.FrameError:
+            log.exception("server.unreadable")
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._worker.disconnected(self)
+
+    def send(self, message: frames.ToServer, body: bytes) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        for piece in frames.encode(message, body):
+            transport.write(piece)
+        if transport.get_write_buffer_size() > WRITE_LIMIT_BYTES:
+            transport.abort()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,185 @@
+"""Where environments are made: interpreters found on this machine, templates and stem cells for each, assignments for functions."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lambdad.runtimes import environment, matching, plans
+from lambdad.runtimes.discovery import Interpreter
+from lambdad.sandbox import spec as sandbox_spec
+from lambdad.wire import frames
+from lambdad.worker import host
+from lambdad.worker.stems import StemPool
+from lambdad.worker.stove import Stove, Template
+
+log = logging.getLogger("lambdad.worker")
+
+PIDS = 1024
+FULL_CPU_MEMORY_MIB = 1769  # at this much memory a function has one whole processor
+_MIB = 1024 * 1024
+_EVERYBODY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+@dataclass(slots=True)
+class _Counter:
+    """One kind of runtime that is in use."""
+
+    template: Template
+    stems: StemPool
+
+
+class Kitchen:
+    """Implements `host.Kitchen`.
+
+    Args:
+        exact: refuse to run a runtime on another version of its language.
+        spare: stem cells kept for each kind of runtime that has been used.
+    """
+
+    def __init__(
+        self,
+        stove: Stove,
+        interpreters: Sequence[Interpreter],
+        files: plans.RuntimeFiles,
+        tasks: asyncio.TaskGroup,
+        *,
+        code_store: Path,
+        exact: bool,
+        spare: int,
+    ) -> None:
+        self._stove = stove
+        self._interpreters = tuple(interpreters)
+        self._files = files
+        self._tasks = tasks
+        self._code_store = code_store
+        self._exact = exact
+        self._spare = spare
+        self._counters: dict[str, _Counter] = {}
+        self._matches: dict[str, matching.Match] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+
+    def runtimes(self) -> list[str]:
+        """Return the identifiers of the runtimes that can run here."""
+        return list(matching.runnable(self._interpreters, exact_only=self._exact))
+
+    def _match(self, runtime: str) -> matching.Match:
+        match = self._matches.get(runtime)
+        if match is None:
+            match = matching.match(runtime, self._interpreters, exact_only=self._exact)
+            if match is None:
+                raise host.NoRuntime(matching.explain_missing(runtime, self._interpreters, exact_only=self._exact))
+            self._matches[runtime] = match
+        return match
+
+    def _counter(self, plan: plans.RuntimePlan) -> _Counter:
+        key = self._stove.key(plan)
+        counter = self._counters.get(key)
+        if counter is None:
+            template = self._stove.open_template(plan, self._tasks)
+            counter = _Counter(template, StemPool(template.spawn, self._spare))
+            self._counters[key] = counter
+            self._keepers.append(self._tasks.create_task(counter.stems.run()))
+        return counter
+
+    def expect(self, runtime: str) -> None:
+        try:
+            plan = plans.launch(self._match(runtime), memory_mib=128, customer={}, files=self._files, fenced=self._stove.fenced)
+        except host.NoRuntime:
+            return
+        self._counter(plan)
+
+    async def prepare(self, spec: frames.EnvironmentSpec) -> host.Prepared:
+        match = self._match(spec.runtime)
+        customer = {name: value for name, value in spec.environment.items() if name not in _EVERYBODY}
+        fenced = self._stove.fenced
+        task_root = "/var/task" if fenced else str(self._code_store / spec.task)
+        layers_root = "/opt" if fenced or not spec.layers else str(self._code_store / spec.layers)
+        plan = plans.launch(
+            match,
+            memory_mib=spec.memory_mib,
+            customer=customer,
+            files=self._files,
+            fenced=fenced,
+            task_root=task_root,
+            layers_root=layers_root,
+        )
+        sandbox = await self._counter(plan).stems.take()
+        variables = environment.build(
+            match.runtime,
+            environment.Facts(
+                handler=spec.handler,
+                region=spec.region,
+                function_name=spec.function_name,
+                version=spec.version,
+                memory_mib=spec.memory_mib,
+                log_group=spec.log_group,
+                log_stream=spec.log_stream,
+                initialization_type=spec.initialization_type,
+                log_format=spec.log_format,
+                application_log_level=spec.application_log_level,
+                runtime_api=sandbox.runtime_api,
+                endpoint_url=sandbox.endpoint,
+                task_root=task_root,
+                runtime_dir=plans.RUNTIME_DIR if fenced or not plan.bootstrap else str(Path(plan.bootstrap).parent),
+                credentials=_credentials(spec.environment),
+            ),
+            customer,
+            plan.environment,
+        )
+        assignment = self._stove.assignment(
+            task=spec.task,
+            opt=spec.layers or None,
+            limits=sandbox_spec.Limits(
+                memory_bytes=spec.memory_mib * _MIB,
+                cpu_millicores=max(spec.memory_mib * 1000 // FULL_CPU_MEMORY_MIB, 1),
+                pids=PIDS,
+                tmp_bytes=spec.ephemeral_storage_mib * _MIB,
+            ),
+            variables=variables,
+            command=self._command(plan, spec) if plan.kind is plans.Kind.EXEC else None,
+            cwd=task_root,
+        )
+        return host.Prepared(
+            sandbox=sandbox,
+            assignment=assignment,
+            runtime_version=match.version_name,
+            runtime_version_arn=match.version_arn(spec.region),
+            notices=plan.notes,
+            missing_program=plans.missing_entrypoint(plan),
+        )
+
+    async def close(self) -> None:
+        """Kill all stem cells and templates."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        for keeper in self._keepers:
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+        for counter in self._counters.values():
+            await counter.template.close()
+
+    def _command(self, plan: plans.RuntimePlan, spec: frames.EnvironmentSpec) -> tuple[str, ...]:
+        """Choose the first command whose program is there; of an OS-only function that is its own, or one of a layer's."""
+        places = {"/var/task": spec.task, "/opt": spec.layers}
+        for command in plan.commands[:-1]:
+            program = command[0]
+            for target, name in places.items():
+                if name and program.startswith(f"{target}/"):
+                    program = str(self._code_store / name) + program.removeprefix(target)
+            if Path(program).is_file():
+                return command
+        return plan.commands[-1]
+
+
+def _credentials(variables: dict[str, str]) -> environment.Credentials | None:
+    key = variables.get("AWS_ACCESS_KEY_ID")
+    if not key:
+        return None
+    return environment.Credentials(
+        access_key_id=key,
+        secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY", ""),
+        session_token=variables.get("AWS_SESSION_TOKEN", ""),
+    )

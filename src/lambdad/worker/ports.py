@@ -1,0 +1,44 @@
+"""What the worker needs of the sandbox: one stem cell, made ahead, that becomes an environment."""
+
+import socket
+from typing import Any, Protocol
+
+
+class Exit(Protocol):
+    """How a runtime process ended: by itself with a code, or by a signal; `oom` says that the kernel killed it for its memory."""
+
+    @property
+    def code(self) -> int | None: ...
+
+    @property
+    def signal(self) -> int | None: ...
+
+    @property
+    def oom(self) -> bool: ...
+
+
+class Sandbox(Protocol):
+    """One environment's processes, namespaces, limits and sockets. See `sandbox.zygotes`."""
+
+    runtime_listener: socket.socket
+    endpoint_listener: socket.socket
+    output: int  # reading end of standard output and error, non-blocking
+    runtime_api: str
+    endpoint: str  # URL of `endpoint_listener` as the function sees it
+    task_root: str
+
+    async def assign(self, assignment: Any) -> None: ...
+
+    async def respawn(self, assignment: Any) -> None: ...
+
+    async def stop_runtime(self) -> None: ...
+
+    async def wait_exit(self) -> Exit: ...
+
+    def freeze(self) -> None: ...
+
+    def thaw(self) -> None: ...
+
+    def peak_memory_bytes(self) -> int: ...
+
+    async def kill(self) -> None: ...

@@ -1,0 +1,144 @@
+"""The Runtime API, as the processes of one environment see it at 127.0.0.1:9001.
+
+Knows paths, headers and answers; the decisions are the environment's. What comes in is hostile: every request is bounded, and
+anything unknown is refused without touching the environment.
+
+Source: AWS Lambda developer guide, "Using the Lambda runtime API for custom runtimes" (version 2018-06-01).
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from typing import Protocol
+
+from lambdad.kit import http1
+from lambdad.machines import environment as machine
+from lambdad.machines import platform_text
+
+PREFIX = "/2018-06-01/runtime/"
+NEXT = PREFIX + "invocation/next"
+INVOCATION = PREFIX + "invocation/"
+INIT_ERROR = PREFIX + "init/error"
+MAX_CONNECTIONS = 64
+
+LIMITS = http1.Limits(
+    header_bytes=1024 * 1024,  # error causes travel in headers
+    body_bytes=platform_text.RESPONSE_LIMIT_BYTES,
+    discard_bytes=256 * 1024 * 1024,
+    pipelined=4,
+)
+
+_JSON = [("content-type", "application/json")]
+_ACCEPTED = b'{"status":"OK"}\n'
+
+
+class Environment(Protocol):
+    """What the API needs of the environment it belongs to. Each call answers at once, or raises `machine.IllegalEvent`."""
+
+    connections: "set[RuntimeApi]"
+
+    def next_called(self, connection: "RuntimeApi") -> None: ...
+
+    def response_posted(self, request_id: str, body: bytes, content_type: str) -> None: ...
+
+    def error_posted(self, request_id: str, body: bytes, error_type: str) -> None: ...
+
+    def oversize_posted(self, request_id: str) -> None: ...
+
+    def init_error_posted(self, body: bytes, error_type: str) -> None: ...
+
+
+class RuntimeApi(http1.Connection):
+    """One connection of a runtime."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(LIMITS)
+        self._environment = environment
+        self.polling = False  # the current request is a `next` that has not been answered
+
+    def connection_made(self, transport: object) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]  # asyncio's and uvloop's transports have no common class
+        if len(self._environment.connections) >= MAX_CONNECTIONS:
+            self.close()
+            return
+        self._environment.connections.add(self)
+
+    def disconnected(self) -> None:
+        self.polling = False
+        self._environment.connections.discard(self)
+
+    def request_received(self, request: http1.Request) -> None:
+        target, method = request.target, request.method
+        try:
+            if method == "GET" and target == NEXT:
+                self.polling = True
+                self._environment.next_called(self)
+            elif method == "POST" and target.startswith(INVOCATION):
+                self._posted(request, target[len(INVOCATION) :])
+            elif method == "POST" and target == INIT_ERROR:
+                self._environment.init_error_posted(request.body, _error_type(request.headers))
+                self.respond(202, _JSON, _ACCEPTED)
+            elif method == "GET" and target in ("/ping", "/2018-06-01/ping"):
+                self.respond(200, [("content-type", "text/plain")], b"pong")
+            else:
+                self.respond(404, _JSON, _error("NotFound", f"There is no {method} {target[:200]} here."))
+        except machine.IllegalEvent as error:
+            self.polling = False
+            text = f"State transition failed for runtime. Error: {error}"
+            self.respond(403, _JSON, _error("InvalidStateTransition", text))
+
+    def _posted(self, request: http1.Request, rest: str) -> None:
+        request_id, _, what = rest.partition("/")
+        headers = request.headers
+        if what not in ("response", "error"):
+            self.respond(404, _JSON, _error("NotFound", f"There is no POST {request.target[:200]} here."))
+            return
+        mode = headers.get("lambda-runtime-function-response-mode", "").lower()
+        if what == "response" and mode not in ("", "buffered", "streaming"):
+            self.respond(400, _JSON, _error("InvalidFunctionResponseMode", f"Invalid response mode: {mode[:64]}"))
+            return
+        try:
+            if request.oversize:
+                self._environment.oversize_posted(request_id)
+                limit = platform_text.RESPONSE_LIMIT_BYTES
+                text = f"Exceeded maximum allowed payload size ({limit} bytes)."
+                self.respond(413, _JSON, _error("RequestEntityTooLarge", text))
+                return
+            trailed = headers.get("lambda-runtime-function-error-type", "") if mode == "streaming" else ""
+            if what == "response" and trailed:
+                body = _trailed_error(headers.get("lambda-runtime-function-error-body", ""))
+                self._environment.error_posted(request_id, body, platform_text.normal_error_type(trailed))
+            elif what == "response":
+                content_type = headers.get("content-type", "application/json")
+                self._environment.response_posted(request_id, request.body, content_type)
+            else:
+                self._environment.error_posted(request_id, request.body, _error_type(headers))
+        except UnknownRequest:
+            self.respond(400, _JSON, _error("InvalidRequestID", "Invalid request ID"))
+            return
+        self.respond(202, _JSON, _ACCEPTED)
+
+    def deliver(self, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """Answer the pending `next` with an invocation."""
+        self.polling = False
+        self.respond(200, headers, body)
+
+
+class UnknownRequest(Exception):
+    """A runtime posted for an invocation that is not the one it runs."""
+
+
+def _error(error_type: str, message: str) -> bytes:
+    return json.dumps({"errorMessage": message, "errorType": error_type}).encode()
+
+
+def _error_type(headers: dict[str, str]) -> str:
+    return platform_text.normal_error_type(headers.get("lambda-runtime-function-error-type", ""))
+
+
+def _trailed_error(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b"{}"

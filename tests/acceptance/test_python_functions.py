@@ -1,0 +1,186 @@
+"""Python functions, run for real: each way to end, with AWS's payload, header and log lines."""
+
+import base64
+import json
+import re
+import sys
+
+from conftest import PYTHON, Functions  # type: ignore[import-not-found]
+
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+
+
+def test_an_answer_its_headers_and_its_log(functions: Functions):
+    """A cold and a warm invocation answer, tail their logs, and write AWS's lines to the letter."""
+    name = functions.deploy("def handler(event, context):\n    print('got', event)\n    return {'n': event['n'] + 1}\n")
+    cold = functions.invoke(name, {"n": 1}, LogType="Tail")
+    assert (cold["StatusCode"], cold["Payload"], cold["ExecutedVersion"]) == (200, {"n": 2}, "$LATEST")
+    assert "FunctionError" not in cold
+    request_id = cold["ResponseMetadata"]["RequestId"]
+    assert re.fullmatch(UUID, request_id)
+    assert re.fullmatch(
+        rf"START RequestId: {request_id} Version: \$LATEST\ngot {{'n': 1}}\nEND RequestId: {request_id}\n"
+        rf"REPORT RequestId: {request_id}\tDuration: \d+\.\d\d ms\tBilled Duration: \d+ ms\tMemory Size: 128 MB\t"
+        r"Max Memory Used: \d+ MB\tInit Duration: \d+\.\d\d ms\t\n",
+        cold["LogResult"],
+    )
+    warm = functions.invoke(name, {"n": 2}, LogType="Tail")
+    assert warm["Payload"] == {"n": 3} and "Init Duration" not in warm["LogResult"]
+    lines = functions.log_lines(name, count=2)
+    assert re.fullmatch(
+        r"INIT_START Runtime Version: python:\S+\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:[0-9a-f]{64}", lines[0]
+    )
+    assert [line.split(" ")[0].strip() for line in lines[1:]] == ["START", "got", "END", "REPORT"] * 2
+    streams = functions.logs.describe_log_streams(logGroupName=f"/aws/lambda/{name}")["logStreams"]
+    assert len(streams) == 1
+    assert re.fullmatch(r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}", streams[0]["logStreamName"])
+
+
+def test_what_a_function_sees(functions: Functions):
+    """Environment, context and boto3 are as on AWS."""
+    name = functions.deploy(
+        "import os, boto3\n"
+        "def handler(event, context):\n"
+        "    sts = boto3.client('lambda').get_function_configuration(FunctionName=context.function_name)['Handler']\n"
+        "    return {'env': dict(os.environ), 'name': context.function_name, 'arn': context.invoked_function_arn, 'uid': os.getuid(),\n"
+        "            'memory': context.memory_limit_in_mb, 'left': context.get_remaining_time_in_millis(), 'cwd': os.getcwd(),\n"
+        "            'group': context.log_group_name, 'stream': context.log_stream_name, 'handler': sts,\n"
+        "            'client': context.client_context.custom if context.client_context else None}\n",
+        Environment={"Variables": {"COLOUR": "blue", "LANG": "C"}},
+        Timeout=20,
+        MemorySize=256,
+    )
+    context = base64.b64encode(json.dumps({"custom": {"a": "b"}}).encode()).decode()
+    answer = functions.invoke(name, ClientContext=context)["Payload"]
+    env = answer["env"]
+    expected = {
+        "COLOUR": "blue",
+        "LANG": "C",
+        "AWS_REGION": "us-east-1",
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{PYTHON}",
+        "_HANDLER": "app.handler",
+        "TZ": ":UTC",
+    }
+    assert {key: env.get(key) for key in expected} == expected
+    assert env["AWS_ACCESS_KEY_ID"].startswith("ASIA") and env["AWS_SESSION_TOKEN"]
+    assert answer["name"] == name and answer["arn"].endswith(f":function:{name}") and answer["memory"] == "256"
+    assert 0 < answer["left"] <= 20_000 and answer["client"] == {"a": "b"} and answer["handler"] == "app.handler"
+    assert answer["group"] == f"/aws/lambda/{name}" and answer["stream"] == env["AWS_LAMBDA_LOG_STREAM_NAME"]
+
+
+def test_a_handler_that_raises(functions: Functions):
+    """The exception is the payload; the environment stays warm."""
+    name = functions.deploy(
+        "count = 0\ndef handler(event, context):\n    global count\n    count += 1\n    raise ValueError(f'no {count}')\n"
+    )
+    first = functions.invoke(name, LogType="Tail")
+    assert first["StatusCode"] == 200 and first["FunctionError"] == "Unhandled"
+    request_id = first["ResponseMetadata"]["RequestId"]
+    payload = first["Payload"]
+    assert list(payload) == ["errorMessage", "errorType", "requestId", "stackTrace"]
+    assert (payload["errorMessage"], payload["errorType"], payload["requestId"]) == ("no 1", "ValueError", request_id)
+    assert "[ERROR] ValueError: no 1" in first["LogResult"]
+    assert functions.invoke(name)["Payload"]["errorMessage"] == "no 2"
+
+
+def test_a_timeout(functions: Functions):
+    """The caller hears of it at once; /tmp is kept, memory is not; the next invocation works."""
+    name = functions.deploy(
+        "import os, time\nseen = []\n"
+        "def handler(event, context):\n"
+        "    seen.append(1)\n"
+        "    if event.get('hang'):\n        open('/tmp/mark', 'w').close()\n        time.sleep(60)\n"
+        "    return [len(seen), os.path.exists('/tmp/mark')]\n",
+        Timeout=1,
+    )
+    late = functions.invoke(name, {"hang": True}, LogType="Tail")
+    request_id = late["ResponseMetadata"]["RequestId"]
+    assert late["FunctionError"] == "Unhandled"
+    assert late["Payload"] == {
+        "errorType": "Sandbox.Timedout",
+        "errorMessage": f"RequestId: {request_id} Error: Task timed out after 1.00 seconds",
+    }
+    assert f"{request_id} Task timed out after 1.00 seconds" in late["LogResult"]
+    assert "Status: timeout" in late["LogResult"] and "Duration: 1000" in late["LogResult"]
+    assert functions.invoke(name, {})["Payload"] == [1, True]
+
+
+def test_exits_and_signals(functions: Functions):
+    """Exit statuses and signals are told apart, in AWS's words."""
+    name = functions.deploy(
+        "import os, signal, sys\ndef handler(event, context):\n"
+        "    if event == 'kill': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if event == 'abort': os.abort()\n"
+        "    os._exit(event)\n"
+    )
+    for event, text in (
+        (0, "Runtime exited without providing a reason"),
+        (7, "Runtime exited with error: exit status 7"),
+        ("kill", "Runtime exited with error: signal: killed"),
+        ("abort", "Runtime exited with error: signal: aborted"),
+    ):
+        answer = functions.invoke(name, event, LogType="Tail")
+        request_id = answer["ResponseMetadata"]["RequestId"]
+        assert answer["Payload"] == {"errorType": "Runtime.ExitError", "errorMessage": f"RequestId: {request_id} Error: {text}"}
+        assert answer["FunctionError"] == "Unhandled" and "Status: error\tError Type: Runtime.ExitError" in answer["LogResult"]
+
+
+def test_import_errors(functions: Functions):
+    """What goes wrong before the handler runs has AWS's error types."""
+    cases = [
+        ({"app.py": "import nowhere_to_be_found\n"}, "app.handler", "Runtime.ImportModuleError", "No module named 'nowhere_to_be_found'"),
+        ({"app.py": "def handler(:\n"}, "app.handler", "Runtime.UserCodeSyntaxError", "Syntax error in module 'app'"),
+        ({"app.py": "pass\n"}, "app.handler", "Runtime.HandlerNotFound", "Handler 'handler' missing on module 'app'"),
+        ({"app.py": "pass\n"}, "handler", "Runtime.MalformedHandlerName", "Bad handler 'handler'"),
+    ]
+    for files, handler, error_type, text in cases:
+        name = functions.deploy(files, handler=handler)
+        answer = functions.invoke(name, LogType="Tail")
+        assert answer["FunctionError"] == "Unhandled"
+        assert answer["Payload"]["errorType"] == error_type and text in answer["Payload"]["errorMessage"]
+    report = [line for line in functions.log_lines(name) if line.startswith("INIT_REPORT")]
+    assert [line.split("\t")[1] for line in report] == ["Phase: init", "Phase: invoke"]
+
+
+def test_answers_that_cannot_be_sent(functions: Functions):
+    """What is no JSON, and what is larger than 6 MB, is an error of the function; it stays warm."""
+    name = functions.deploy("def handler(event, context):\n    return {1, 2} if event == 'set' else 'x' * event\n")
+    answer = functions.invoke(name, "set")
+    assert answer["Payload"]["errorType"] == "Runtime.MarshalError"
+    assert answer["Payload"]["errorMessage"] == "Unable to marshal response: Object of type set is not JSON serializable"
+    answer = functions.invoke(name, 7_000_000)
+    assert answer["Payload"] == {
+        "errorMessage": "Response payload size exceeded maximum allowed payload size (6291556 bytes).",
+        "errorType": "Function.ResponseSizeTooLarge",
+    }
+    assert answer["FunctionError"] == "Unhandled"
+    assert len(functions.invoke(name, 6_291_550)["Payload"]) == 6_291_550
+
+
+def test_init_that_takes_its_time(functions: Functions):
+    """Init is measured apart from the invocation, and both are billed."""
+    name = functions.deploy("import time\ntime.sleep(0.3)\ndef handler(event, context):\n    return 1\n")
+    line = functions.invoke(name, LogType="Tail")["LogResult"].splitlines()[-1]
+    init_ms = float(re.search(r"Init Duration: ([\d.]+) ms", line)[1])  # type: ignore[index]
+    duration_ms = float(re.search(r"\tDuration: ([\d.]+) ms", line)[1])  # type: ignore[index]
+    billed_ms = int(re.search(r"Billed Duration: (\d+) ms", line)[1])  # type: ignore[index]
+    assert init_ms >= 300 and duration_ms < 300 and billed_ms >= init_ms
+    assert abs(billed_ms - init_ms - duration_ms) <= 1.02
+
+
+def test_versions_of_the_language(functions: Functions, lambdad):
+    """A function runs on the language version that its runtime names, where it is installed."""
+    runtimes = [name for name in lambdad.health()["worker"]["runtimes"] if name.startswith("python3")]
+    assert PYTHON in runtimes
+    for runtime in runtimes[:6]:
+        name = functions.deploy(
+            "import sys\ndef handler(event, context):\n    return list(sys.version_info[:2])\n", runtime=runtime, Timeout=20
+        )
+        version = functions.invoke(name)["Payload"]
+        if runtime == PYTHON:
+            assert version == list(sys.version_info[:2])
+        assert version[0] == 3

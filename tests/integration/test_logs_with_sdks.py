@@ -1,0 +1,143 @@
+"""CloudWatch Logs over HTTP, as boto3 and the AWS CLI speak to it."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from lambdad.kit import clock
+from lambdad.server import listener
+from lambdad.server.auth import Authenticator, Mode
+from lambdad.server.credentials import StaticCredentials
+from lambdad.server.frontend import Frontend
+from lambdad.server.request_ids import RequestIds
+from lambdad.services.logs.app import LogsService, migrations
+from lambdad.store.database import open_database, sqlite_url
+
+GROUP = "/aws/lambda/f"
+ACCOUNT, REGION = "123456789012", "eu-west-1"
+
+
+class Served:
+    """The service behind a socket."""
+
+    def __init__(self, logs: LogsService, port: int) -> None:
+        self.logs = logs
+        self.endpoint = f"http://127.0.0.1:{port}"
+
+    async def sdk(self, work: Any) -> Any:
+        """Run work with a boto3 client, in a thread."""
+
+        def run() -> Any:
+            client = boto3.client(
+                "logs",
+                region_name=REGION,
+                endpoint_url=self.endpoint,
+                aws_access_key_id=ACCOUNT,
+                aws_secret_access_key="x",
+                config=Config(retries={"total_max_attempts": 1}),
+            )
+            try:
+                return work(client)
+            finally:
+                client.close()
+
+        return await asyncio.to_thread(run)
+
+    async def cli(self, *arguments: str) -> Any:
+        """Run the AWS CLI and return what it prints, read as JSON."""
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).with_name("aws")),
+            "logs",
+            *arguments,
+            env={
+                "PATH": os.environ["PATH"],
+                "AWS_ACCESS_KEY_ID": ACCOUNT,
+                "AWS_SECRET_ACCESS_KEY": "x",
+                "AWS_DEFAULT_REGION": REGION,
+                "AWS_ENDPOINT_URL": self.endpoint,
+                "AWS_CONFIG_FILE": "/nonexistent",
+                "AWS_MAX_ATTEMPTS": "1",
+            },
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        return json.loads(out) if out.strip() else None
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with open_database(sqlite_url(tmp_path / "logs.db"), migrations=[migrations()], now_ms=clock.now_ms) as database:
+        logs = LogsService(database, clock.now_ms)
+        frontend = Frontend(
+            {"logs": logs.service()}, Authenticator(StaticCredentials([]), Mode.OPEN, clock.now_ms), RequestIds(), clock.now_ms
+        )
+        sockets = listener.open_sockets("127.0.0.1", 0)
+        port = listener.address_of(sockets[0])[1]
+        async with listener.serving(frontend, sockets, drain_timeout_s=5):
+            yield Served(logs, port)
+
+
+async def test_boto3_round(served: Served) -> None:
+    """Every operation's answer is read by boto3, pages are followed by its paginators, and errors have its classes."""
+    now_ms = clock.now_ms()
+
+    def work(client: Any) -> None:
+        client.create_log_group(logGroupName="g", tags={"a": "b"})
+        client.put_retention_policy(logGroupName="g", retentionInDays=7)
+        client.create_log_stream(logGroupName="g", logStreamName="s")
+        log_events = [{"timestamp": now_ms + number, "message": f"m{number} é"} for number in range(25)]
+        assert client.put_log_events(logGroupName="g", logStreamName="s", logEvents=log_events)["nextSequenceToken"]
+        paginator = client.get_paginator("filter_log_events")
+        pages = paginator.paginate(logGroupName="g", interleaved=True, PaginationConfig={"PageSize": 10})
+        assert [event["message"] for page in pages for event in page["events"]] == [f"m{number} é" for number in range(25)]
+        page = client.get_log_events(logGroupName="g", logStreamName="s", limit=2)
+        assert [event["message"] for event in page["events"]] == ["m23 é", "m24 é"]
+        assert client.describe_log_groups()["logGroups"][0]["retentionInDays"] == 7
+        assert client.list_log_groups()["logGroups"][0]["logGroupName"] == "g"
+        assert client.describe_log_streams(logGroupName="g")["logStreams"][0]["lastEventTimestamp"] == now_ms + 24
+        arn = client.describe_log_groups()["logGroups"][0]["logGroupArn"]
+        assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {"a": "b"}
+        with pytest.raises(client.exceptions.ResourceAlreadyExistsException):
+            client.create_log_group(logGroupName="g")
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            client.filter_log_events(logGroupName="none")
+        with pytest.raises(client.exceptions.InvalidParameterException, match="Invalid character"):
+            client.filter_log_events(logGroupName="g", filterPattern="a:b")
+        with pytest.raises(ClientError) as caught:
+            client.start_query(logGroupName="g", startTime=0, endTime=1, queryString="fields @message")
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+        client.delete_log_stream(logGroupName="g", logStreamName="s")
+        client.delete_log_group(logGroupName="g")
+
+    await served.sdk(work)
+
+
+async def test_model_constraints_are_invalid_parameters(served: Served) -> None:
+    """CloudWatch Logs answers what breaks its model with InvalidParameterException, not ValidationException."""
+
+    def work(client: Any) -> str:
+        with pytest.raises(client.exceptions.InvalidParameterException) as caught:
+            client.create_log_group(logGroupName="a b")
+        message: str = caught.value.response["Error"]["Message"]
+        return message
+
+    assert (await served.sdk(work)).startswith("1 validation error detected: Value 'a b' at 'logGroupName' failed to satisfy constraint: ")
+
+
+async def test_cli_shows_what_a_function_wrote(served: Served) -> None:
+    """`aws logs filter-log-events` finds what the platform appended, before it was written out."""
+    now_ms = clock.now_ms()
+    served.logs.store.append(ACCOUNT, REGION, GROUP, "2026/01/01/[$LATEST]0", [(now_ms, "START\n"), (now_ms, "ERROR\n")])
+    shown = await served.cli("filter-log-events", "--log-group-name", GROUP, "--filter-pattern", "ERROR", "--start-time", "0")
+    assert [event["message"] for event in shown["events"]] == ["ERROR\n"]
