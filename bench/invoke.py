@@ -157,7 +157,7 @@ def memory_mib(pid: int) -> float:
     return total_kib / 1024
 
 
-def run() -> None:
+def run(only: frozenset[str] = frozenset()) -> None:
     yard_s = yardstick()
     folder = Path(tempfile.mkdtemp(prefix="lambdad-bench-"))
     try:
@@ -170,12 +170,13 @@ def run() -> None:
             print(f"{'isolation':34} {health['worker']['isolation']}")
             lambda_ = sdk(url)
             python = f"python{sys.version_info.major}.{sys.version_info.minor}"
-            measure(url, lambda_, "python", python, "app.handler", zipped(PYTHON), yard_s)
+            if not only or "python" in only:
+                measure(url, lambda_, "python", python, "app.handler", zipped(PYTHON), yard_s)
             node = next((name for name in runtimes if name.startswith("nodejs2")), None)
-            if node is not None:
+            if node is not None and (not only or "node" in only):
                 measure(url, lambda_, "node", node, "app.handler", zipped(NODE), yard_s)
             binary = static_bootstrap(folder)
-            if binary is not None:
+            if binary is not None and (not only or "provided" in only):
                 code = zipped({"bootstrap": (binary, 0o755)})
                 measure(url, lambda_, "provided", "provided.al2023", "none", code, yard_s)
     finally:

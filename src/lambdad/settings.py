@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 AuthMode = Literal["open", "iam"]
 IsolationChoice = Literal["auto", "namespaces", "plain"]
 RuntimeChoice = Literal["nearest", "exact"]
+CpuChoice = Literal["shared", "capped"]
 
 
 class BadSettings(Exception):
@@ -40,6 +41,8 @@ class Settings:
     database_url: "" is SQLite in the data directory; or postgresql://user@host/name.
     isolation: "auto" takes the strongest there is; "plain" runs functions unfenced, "namespaces" refuses to.
     runtimes: "nearest" runs python3.13 on 3.12 if that is what there is, and says so in the function's log; "exact" refuses.
+    cpu: a function's processor follows its memory (1,769 MB is one). "shared": as a share, where there is not enough for all, and
+        at most one processor, or its share if that is more; "capped": never more than its share, as on AWS.
     interpreter_dirs: further folders to look for interpreters in.
     account_concurrency: concurrent executions for each account and region; AWS's default is 1,000.
     max_environments: environments that the worker holds at once; idle ones give way.
@@ -58,6 +61,7 @@ class Settings:
     database_url: str = ""
     isolation: IsolationChoice = "auto"
     runtimes: RuntimeChoice = "nearest"
+    cpu: CpuChoice = "shared"
     interpreter_dirs: tuple[str, ...] = ()
     account_concurrency: int = 1000
     max_environments: int = 1000
@@ -143,7 +147,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
     unknown = set(values) - {item.name for item in fields(Settings)}
     if unknown:
         raise BadSettings(f"unknown setting: {', '.join(sorted(unknown))}")
-    for name, choice in (("auth", AuthMode), ("isolation", IsolationChoice), ("runtimes", RuntimeChoice)):
+    for name, choice in (("auth", AuthMode), ("isolation", IsolationChoice), ("runtimes", RuntimeChoice), ("cpu", CpuChoice)):
         if name in result and result[name] not in get_args(choice):
             raise BadSettings(f"{name} must be one of {', '.join(get_args(choice))}, not {result[name]!r}")
     return Settings(**result)

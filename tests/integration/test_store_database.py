@@ -2,8 +2,10 @@
 
 import asyncio
 import enum
+import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -324,3 +326,31 @@ async def test_another_sort_of_exception_passes_through(database: Database) -> N
         await database.write(leave)
     assert await database.write(put("a")) == 1
     assert await database.read(names) == ["a"]
+
+
+@contextmanager
+def locked_by_another(url: str) -> Iterator[None]:
+    """Hold, from outside the store, a lock that a write to `entry` needs."""
+    if url.startswith("sqlite"):
+        connection: Any = sqlite3.connect(url.removeprefix("sqlite://"), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+    else:
+        psycopg = pytest.importorskip("psycopg")
+        connection = psycopg.connect(url)
+        connection.execute("LOCK TABLE entry IN EXCLUSIVE MODE")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.close()
+
+
+async def test_anothers_lock_is_waited_for_in_vain(database_url: str) -> None:
+    """A write that cannot begin in time is told that the database is busy, reads go on, and later writes succeed."""
+    async with opened(database_url, busy_timeout_s=0.05) as database:
+        with locked_by_another(database_url):
+            results = await asyncio.gather(*(database.write(put("a")) for _ in range(3)), return_exceptions=True)
+            assert [type(result) for result in results] == [errors.Busy] * 3
+            assert await database.read(names) == []
+        assert await database.write(put("b")) == 1
+        assert await database.read(names) == ["b"]

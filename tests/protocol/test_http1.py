@@ -5,18 +5,11 @@ import contextlib
 import socket
 
 import pytest
-import uvloop
 
 from lambdad.kit import http1
 from lambdad.kit.http1 import Limits, Response
 
 LIMITS = Limits(header_bytes=4096, body_bytes=100_000, pipelined=4, connections=8)
-
-
-@pytest.fixture(scope="session", params=["asyncio", "uvloop"])
-def event_loop_policy(request):
-    """The loop that we run on, and the one that others may."""
-    return asyncio.DefaultEventLoopPolicy() if request.param == "asyncio" else uvloop.EventLoopPolicy()
 
 
 class Peer:

@@ -351,6 +351,24 @@ async def test_payload_limits(size, kind, limit):
     assert fake.calls == []
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "code"),
+    [
+        ("POST", "/2015-03-31/functions", {}, "70167211 bytes for the CreateFunction operation"),
+        ("PUT", "/b/k", {"host": "s3.amazonaws.com"}, "<Code>EntityTooLarge</Code>"),
+        ("POST", "/", {"x-amz-target": "Logs_20140328.DescribeLogGroups"}, "bytes for the DescribeLogGroups operation"),
+    ],
+)
+async def test_bodies_that_were_thrown_away(method, target, headers, code):
+    """A body too large for any operation is refused as that operation refuses."""
+    fake = Fake()
+    request = http1.Request(method, target, headers, b"", oversize=True)
+    response = await frontend_of(fake)(request)
+    assert response.status in (400, 413)
+    assert code in response.body.decode()
+    assert fake.calls == []
+
+
 async def test_configuration_limit():
     """A configuration update is small."""
     response = await ask(frontend_of(Fake()), "PUT", "/2015-03-31/functions/f/configuration", {}, b" " * 5121)

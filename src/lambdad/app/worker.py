@@ -50,6 +50,7 @@ async def _serve(settings: Settings, port: int, fences: isolation.Choice) -> Non
             tasks,
             code_store=settings.code_store,
             exact=settings.runtimes == "exact",
+            capped=settings.cpu == "capped",
             spare=settings.spare_environments,
         )
         welcome = frames.Welcome(

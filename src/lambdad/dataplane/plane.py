@@ -269,7 +269,7 @@ class DataPlane:
         error = (
             RuntimeUnavailable(reason.removeprefix(NO_RUNTIME))
             if reason.startswith(NO_RUNTIME)
-            else SystemFailure(f"the function's environment has gone: {reason}")
+            else SystemFailure("the function's environment has gone")
         )
         if lost is not None:
             self._end(lost, error)

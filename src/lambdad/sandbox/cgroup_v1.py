@@ -11,7 +11,6 @@ from lambdad.sandbox import cgroup_files, spec
 
 CONTROLLERS = ("memory", "cpu", "pids", "freezer")
 CPU_PERIOD_US = 20_000
-_UNLIMITED = "-1"
 
 
 class GroupV1:
@@ -26,6 +25,9 @@ class GroupV1:
         self._directories = dict(directories)
         for directory in set(self._directories.values()):
             cgroup_files.make(directory)
+        self._written: dict[str, str] = {}
+        if cpu := self._directories.get("cpu"):
+            cgroup_files.write(cpu, "cpu.cfs_period_us", str(CPU_PERIOD_US))
         self._peak_fd = self._open("memory", "memory.max_usage_in_bytes", os.O_RDWR)
         self._usage_fd = self._open("memory", "memory.usage_in_bytes", os.O_RDONLY)
         self.freezer_fd = self._open("freezer", "freezer.state", os.O_WRONLY)
@@ -40,24 +42,28 @@ class GroupV1:
         return [cgroup_files.open_file(place, "cgroup.procs", os.O_WRONLY) for place in places]
 
     def limit(self, limits: spec.Limits) -> None:
-        """Set what may be used; may be called again. Raises CgroupFailed."""
-        if memory := self._directories.get("memory"):
-            size = str(limits.memory_bytes)
-            try:
-                cgroup_files.write(memory, "memory.limit_in_bytes", size)
-            except cgroup_files.CgroupFailed as refused:
-                if refused.errno != errnos.EINVAL:  # memory alone may never exceed memory and swap together
-                    raise
-                cgroup_files.write(memory, "memory.memsw.limit_in_bytes", size)
-                cgroup_files.write(memory, "memory.limit_in_bytes", size)
-            if not cgroup_files.write_if_there(memory, "memory.memsw.limit_in_bytes", size):
-                cgroup_files.write_if_there(memory, "memory.swappiness", "0")
-        if cpu := self._directories.get("cpu"):
-            cgroup_files.write(cpu, "cpu.cfs_period_us", str(CPU_PERIOD_US))
-            quota_us = max(1000, limits.cpu_millicores * CPU_PERIOD_US // 1000)
-            cgroup_files.write(cpu, "cpu.cfs_quota_us", str(quota_us))
-        if pids := self._directories.get("pids"):
-            cgroup_files.write(pids, "pids.max", str(limits.pids))
+        """Set what may be used; may be called again, and is cheapest for what does not change. Raises CgroupFailed."""
+        memory, both = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
+        growing = limits.memory_bytes > int(self._written.get(memory, "0"))
+        # Memory and swap together may at no time be less than memory alone; equal, they leave no swap.
+        for name in (both, memory) if growing and memory in self._written else (memory, both):
+            self._set("memory", name, str(limits.memory_bytes))
+        self._set("cpu", "cpu.shares", str(max(2, limits.cpu_millicores * 1024 // 1000)))
+        self._set("cpu", "cpu.cfs_quota_us", str(max(1000, (limits.cpu_cap_millicores or limits.cpu_millicores) * CPU_PERIOD_US // 1000)))
+        self._set("pids", "pids.max", str(limits.pids))
+
+    def _set(self, controller: str, name: str, text: str) -> None:
+        """Write a limit unless it is so already. A kernel that does not count swap is told not to use it."""
+        directory = self._directories.get(controller)
+        if directory is None or self._written.get(name) == text:
+            return
+        try:
+            cgroup_files.write(directory, name, text)
+        except cgroup_files.CgroupFailed as refused:
+            if name != "memory.memsw.limit_in_bytes" or refused.errno not in (errnos.ENOENT, errnos.EACCES):
+                raise
+            cgroup_files.write_if_there(directory, "memory.swappiness", "0")
+        self._written[name] = text
 
     def freeze(self) -> None:
         """Stop every member where it stands; returns before the last one has stopped."""
@@ -92,18 +98,12 @@ class GroupV1:
         return sorted({pid for place in set(self._directories.values()) for pid in cgroup_files.members(place)})
 
     def reset(self) -> bool:
-        """Make the empty group as good as new. Says False, if a new one must be made instead."""
+        """Make the empty group as good as new; its limits stay until they are set anew. Says False, if it is not empty."""
         if self.members():
             return False
         self.thaw()
         if memory := self._directories.get("memory"):
             cgroup_files.write_if_there(memory, "memory.force_empty", "0")
-            cgroup_files.write_if_there(memory, "memory.memsw.limit_in_bytes", _UNLIMITED)
-            cgroup_files.write(memory, "memory.limit_in_bytes", _UNLIMITED)
-        if cpu := self._directories.get("cpu"):
-            cgroup_files.write(cpu, "cpu.cfs_quota_us", _UNLIMITED)
-        if pids := self._directories.get("pids"):
-            cgroup_files.write(pids, "pids.max", "max")
         if self._peak_fd is not None:
             os.pwrite(self._peak_fd, b"0", 0)
         return True

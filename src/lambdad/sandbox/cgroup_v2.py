@@ -54,7 +54,8 @@ class GroupV2:
             cgroup_files.write(self._directory, "memory.max", str(limits.memory_bytes))
             cgroup_files.write_if_there(self._directory, "memory.swap.max", "0")
         if "cpu" in self._controllers:
-            quota_us = max(1000, limits.cpu_millicores * CPU_PERIOD_US // 1000)
+            cgroup_files.write(self._directory, "cpu.weight", str(min(max(limits.cpu_millicores // 10, 1), 10_000)))
+            quota_us = max(1000, (limits.cpu_cap_millicores or limits.cpu_millicores) * CPU_PERIOD_US // 1000)
             cgroup_files.write(self._directory, "cpu.max", f"{quota_us} {CPU_PERIOD_US}")
         if "pids" in self._controllers:
             cgroup_files.write(self._directory, "pids.max", str(limits.pids))
@@ -148,7 +149,7 @@ class DriverV2:
     def _choose_parent(self, hierarchy: cgroup_files.Mounted) -> Path:
         if not os.access(hierarchy.own, os.W_OK):
             raise cgroup_files.CgroupFailed(f"use {hierarchy.own}", errnos.EACCES)
-        wanted = _available(hierarchy.own)
+        wanted = available(hierarchy.own)
         if self._hand_down(hierarchy.own) >= wanted:
             return hierarchy.own
         if _is_delegated(hierarchy):
@@ -162,7 +163,7 @@ class DriverV2:
     @staticmethod
     def _hand_down(directory: Path) -> frozenset[str]:
         """Let children of ``directory`` use its controllers; returns those that they may use."""
-        for controller in _available(directory):
+        for controller in available(directory):
             try:
                 cgroup_files.write(directory, "cgroup.subtree_control", f"+{controller}")
             except cgroup_files.CgroupFailed:
@@ -186,7 +187,8 @@ class DriverV2:
         cgroup_files.remove(self._subtree)
 
 
-def _available(directory: Path) -> frozenset[str]:
+def available(directory: Path) -> frozenset[str]:
+    """Return the controllers that ``directory`` may hand down, of those that limit environments."""
     return _controllers(directory / "cgroup.controllers")
 
 

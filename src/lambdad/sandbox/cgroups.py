@@ -206,7 +206,7 @@ def sweep(proc_self: Path = Path("/proc/self")) -> list[str]:
 
 def _subtrees(top: Path) -> list[Path]:
     """Return the directories named ``lambdad-...`` at most a few levels down."""
-    found = []
+    found: list[Path] = []
     for place, names, _files in os.walk(top):
         if len(Path(place).relative_to(top).parts) >= _SWEEP_DEPTH:
             names.clear()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lambdad.sandbox import cgroups as cgroups_
-from lambdad.sandbox import channel, spec
+from lambdad.sandbox import channel, plain, spec
 
 _GONE = "the environment has ended"
 
@@ -55,22 +55,24 @@ class Sandbox:
         id: str,
         group: cgroups_.Group,
         release: Callable[[Sandbox], cgroups_.Cgroups],
-        fenced: bool,
+        place: Path | None = None,
+        binds: tuple[spec.Bind, ...] = (),
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = id
         self.pid = 0
         self.init_pid = 0
-        self.runtime_api = "%s:%d" % spec.RUNTIME_API_ADDRESS
-        self.endpoint = "http://%s:%d" % spec.ENDPOINT_ADDRESS
-        self.task_root = "/var/task"
-        self.opt_root = "/opt"
-        self.tmp_root = "/tmp"
+        self.runtime_api = "{}:{}".format(*spec.RUNTIME_API_ADDRESS)
+        self.endpoint = "http://{}:{}".format(*spec.ENDPOINT_ADDRESS)
+        self._place = place
+        self._translate = plain.translator({} if place is None else plain.mapping(binds, place))
+        self.task_root = self._translate("/var/task")
+        self.opt_root = self._translate("/opt")
+        self.tmp_root = self._translate("/tmp")
         self.runtime_listener: socket.socket
         self.endpoint_listener: socket.socket
         self._group = group
         self._release = release
-        self._fenced = fenced
         self._listeners: list[socket.socket] = []
         self._pidfd = -1
         self._oom_kills = 0
@@ -151,10 +153,13 @@ class Sandbox:
 
     async def _request(self, kind: str, assignment: spec.Assignment) -> None:
         self._oom_kills = self._group.oom_kills()
+        if self._place is not None:
+            assignment = plain.relocate(assignment, self._translate)
         message = {
             "request": kind,
             "task": assignment.task,
             "opt": assignment.opt,
+            "private": None if self._place is None else str(self._place),
             "tmp_bytes": assignment.limits.tmp_bytes,
             "data_bytes": None if self._limits_memory() else assignment.limits.memory_bytes,
             "environment": assignment.environment,
@@ -229,9 +234,12 @@ class Sandbox:
                 self._group.thaw()  # what a version 1 freezer holds cannot die; a freeze may also still be under way
             self._end("kill")
             if self._pidfd >= 0:
-                # SAFETY: the descriptor names process 1 of this fence and nothing else, ever.
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                if self._place is None:
+                    # SAFETY: the descriptor names process 1 of this fence and nothing else, ever.
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                else:
+                    self._channel.close()  # there is no pid namespace that would take the others along; init does
                 await self._gone.wait()
             await self._give_back()
         finally:
@@ -244,6 +252,8 @@ class Sandbox:
             listener.close()
         channel.close_all([fd for fd in (self.output, self._output_write, self._pidfd) if fd >= 0])
         self._pidfd = -1
+        if self._place is not None:
+            await asyncio.to_thread(plain.remove, self._place)
         group, self._group = self._group, cgroups_.NoGroup()
         await self._release(self).release(group)
 
@@ -259,6 +269,8 @@ class Sandbox:
                 for listener in self._listeners:
                     listener.setblocking(False)
                 self.runtime_listener, self.endpoint_listener = self._listeners
+                self.runtime_api, endpoint = ("{}:{}".format(*address) for address in message["addresses"])
+                self.endpoint = f"http://{endpoint}"
                 _resolve(self._ready, None)
             case {"event": "assigned"}:
                 _resolve(self._answer, None)

@@ -61,7 +61,7 @@ def interpreter_binds(interpreter: Path) -> tuple[spec.Bind, ...]:
     Both are found by their places alone (``<prefix>/bin/python3``), virtual environments included; nothing is run.
     """
     prefixes: dict[str, None] = {}
-    path = Path(os.path.abspath(interpreter))
+    path = interpreter.absolute()
     for _ in range(16):  # a chain of links, as virtual environments of virtual environments make them
         prefixes[str(path.parent.parent)] = None
         if not path.is_symlink():

@@ -43,10 +43,17 @@ class ZygoteSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one environment may use. ``memory_bytes`` counts its /tmp and its page cache too; there is no swap."""
+    """
+    What one environment may use.
+
+    ``memory_bytes`` counts its /tmp and its page cache too; there is no swap. ``cpu_millicores`` is its share of the
+    processors where they do not suffice for all, 1000 for a whole one; ``cpu_cap_millicores`` is the most it ever gets, None being
+    its share.
+    """
 
     memory_bytes: int
     cpu_millicores: int
+    cpu_cap_millicores: int | None = None
     pids: int = 1024
     tmp_bytes: int = 512 << 20
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lambdad.sandbox import cgroups as cgroups_
-from lambdad.sandbox import channel, fence, private_root, seccomp, spec
+from lambdad.sandbox import channel, fence, instances, plain, private_root, seccomp, spec
 
 PARALLEL_SPAWNS = 8
 # Host user ids for environments: above every range that distributions and container tools hand out.
@@ -76,12 +76,14 @@ class Zygote:
         self.isolation = isolation
         self.python = ""
         self._code_store = code_store
+        self._instance = instances.own_instance()
+        self._translate = plain.translator({} if isolation.fenced else plain.mapping(zygote_spec.binds))
         self._cgroups = cgroups
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._forks: dict[int, asyncio.Future[tuple[int, int]]] = {}
         self._numbers = itertools.count(1)
-        self._outer_ids = itertools.cycle(OUTER_IDS[(start := random.randrange(len(OUTER_IDS))) :] or OUTER_IDS)
-        del start
+        # Starting anywhere, so that two templates rarely share an id and with it the limits that count per user.
+        self._outer_ids = itertools.count(random.randrange(len(OUTER_IDS)))
         self._turn = asyncio.Semaphore(PARALLEL_SPAWNS)
         self._fences: set[fence.Sandbox] = set()
         self._spawned = self._failed = 0
@@ -97,7 +99,7 @@ class Zygote:
                 "fenced": fenced,
                 "rootless": self.isolation.rootless,
                 "leaf_user_namespace": self.isolation.leaf_user_namespace,
-                "preload": self.spec.preload,
+                "preload": None if self.spec.preload is None else self._translate(self.spec.preload),
                 "seccomp": seccomp.default_program().hex() if self.isolation.seccomp else "",
                 "uid": spec.USER_ID,
                 "gid": spec.GROUP_ID,
@@ -125,7 +127,8 @@ class Zygote:
                 id=f"{self.spec.name}-{next(self._numbers)}",
                 group=group,
                 release=self._released,
-                fenced=self.isolation.fenced,
+                place=None if self.isolation.fenced else plain.private_directory(self._instance),
+                binds=self.spec.binds,
             )
             self._fences.add(sandbox)
             try:
@@ -143,7 +146,7 @@ class Zygote:
         waiting: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
         self._forks[number] = waiting
         names, fds, close = sandbox.descriptors_for_template()
-        outer_id = 0 if self.isolation.rootless else next(self._outer_ids)
+        outer_id = 0 if self.isolation.rootless else OUTER_IDS[next(self._outer_ids) % len(OUTER_IDS)]
         try:
             self._channel.send({"id": number, "outer_id": outer_id, "names": names}, fds)
         except OSError as refused:
@@ -266,7 +269,8 @@ def _command(zygote_spec: spec.ZygoteSpec, code_store: Path, isolation: Isolatio
     own_package = str(private_root.INSIDE.parent)
     if not isolation.fenced:
         boot = _BOOT.format(path=own_package, module="zygote", fd=fd)
-        return [zygote_spec.interpreter, *flags, boot], None
+        interpreter = plain.translator(plain.mapping(zygote_spec.binds))(zygote_spec.interpreter)
+        return [interpreter, *flags, boot], None
     inside = str(Path(private_root.INSIDE_TARGET).parent)
     argv = [zygote_spec.interpreter, *flags, _BOOT.format(path=inside, module="zygote", fd=fd)]
     plan = {

@@ -22,18 +22,23 @@ _LAMBDA: Mapping[str, tuple[int, str]] = {
 }
 
 
-def check(service: str, operation: str, headers: Mapping[str, str], size_bytes: int) -> None:
+def check(service: str, operation: str, headers: Mapping[str, str], size_bytes: int, *, is_cut: bool = False) -> None:
     """
     Refuse a body that the operation's front end does not take.
 
+    Args:
+        is_cut: the body was too large for any operation and has been thrown away; `size_bytes` is then of no account.
+
     Raises:
-        AwsError: RequestEntityTooLargeException, 413.
+        AwsError: RequestEntityTooLargeException, 413; EntityTooLarge for S3.
     """
-    if service != "lambda" or size_bytes <= 5_120:
+    if is_cut and service == "s3":
+        raise AwsError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
+    if not is_cut and (service != "lambda" or size_bytes <= 5_120):
         return
     limit_bytes, name = _LAMBDA.get(operation, (SYNC_INVOKE_BYTES, operation))
     if operation == "Invoke" and headers.get("x-amz-invocation-type") == "Event":
         limit_bytes = ASYNC_INVOKE_BYTES
-    if size_bytes > limit_bytes:
+    if is_cut or size_bytes > limit_bytes:
         message = f"Request must be smaller than {limit_bytes} bytes for the {name} operation"
         raise AwsError("RequestEntityTooLargeException", message, status=413)

@@ -110,11 +110,12 @@ class Frontend:
         else:
             if not path.startswith("/"):
                 path = _path_of(path)
-            response = await self._answer(Request(request.method, path, query, request.headers, request.body))
+            read = Request(request.method, path, query, request.headers, request.body)
+            response = await self._answer(read, is_cut=request.oversize)
         response.headers.append(self._date_header())
         return http1.Response(response.status, response.headers, response.body)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, *, is_cut: bool) -> Response:
         request_id = self._new_request_id()
         claim = sigv4_claims.read(request.query, request.headers)
         route = routing.route(request, claim)
@@ -124,7 +125,7 @@ class Frontend:
         call: Call | None = None
         try:
             call = service_codec.match(_addressed(request, route, request.path))
-            body_limits.check(route.service, call.operation, request.headers, len(request.body))
+            body_limits.check(route.service, call.operation, request.headers, len(request.body), is_cut=is_cut)
             identity = await self._authenticator.authenticate(claim, request, route.region)
             proven = await _decoded(request, identity.verified)
             if proven is not request:

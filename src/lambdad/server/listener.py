@@ -10,9 +10,9 @@ from lambdad.kit.http1 import Limits, Server
 
 BACKLOG = 1024
 
-LIMITS = Limits(header_bytes=1024 * 1024, body_bytes=72 * 1024 * 1024)
+LIMITS = Limits(header_bytes=1024 * 1024, body_bytes=72 * 1024 * 1024, discard_bytes=512 * 1024 * 1024)
 """What one client of the API may cost: 1 MB of request line and headers, as Lambda allows, and the largest of AWS's bodies, a function's
-code in base64, with room to spare, so that an operation's own limit answers first."""
+code in base64, with room to spare. Larger ones are read and thrown away, so that the answer is AWS's and the client gets to read it."""
 
 
 class CannotListen(Exception):

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 GROUP_MAX = 64  # writes in one commit: PostgreSQL keeps track of up to 64 savepoints that wrote cheaply, of more it does not
 CONNECT_TIMEOUT_S = 5
 PREPARE_AFTER = 3  # executions of a statement; then the server keeps its plan
+ERRORS_READ_MAX = 100  # after one failure; a connection that goes on failing is given up
 MIGRATION_WAIT_S = 600
 MIGRATION_LOCK = int.from_bytes(b"lambdad", "big")  # the key of the advisory lock
 
@@ -285,12 +286,15 @@ class PostgresSession:
     def _sync_until_quiet(self) -> None:
         # The first error is raised as soon as it arrives, be there more on the way; until the last has been read, the server's word
         # on the transaction has not.
-        while not self._connection.closed:
+        for _ in range(ERRORS_READ_MAX):
+            if self._connection.closed:
+                return
             try:
                 self._sync()
             except psycopg.Error:
                 continue
             return
+        self._connection.close()
 
     def _sync(self) -> None:
         assert self._pipeline is not None

@@ -55,35 +55,64 @@ class Relay:
 
 
 class _Side(asyncio.Protocol):
-    """One of the two connections of a relayed one."""
+    """One of the two connections of a relayed one. What comes before there is another side waits here: one read, then reading stops."""
 
     def __init__(self, relay: Relay | None) -> None:
         self._relay = relay
         self._transport: asyncio.Transport | None = None
         self._other: _Side | None = None
+        self._early: list[bytes] = []
+        self._ended = False  # it will send no more
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # asyncio's and uvloop's transports have no common class
         if self._relay is not None:
-            self._transport.pause_reading()  # type: ignore[union-attr]  # until there is someone to pass it to
             self._relay.opened(self)
 
     def join(self, other: "_Side") -> None:
-        if self._transport is None or self._transport.is_closing():
-            other.close()
-            return
+        """Pass everything on to another side from here on, what came early first."""
+        for side, far in ((self, other), (other, self)):
+            if side._transport is None or side._transport.is_closing():
+                far.close()
+                return
         self._other, other._other = other, self
-        self._transport.resume_reading()
+        self._catch_up()
+        other._catch_up()
+
+    def _catch_up(self) -> None:
+        early, self._early = self._early, []
+        for data in early:
+            self._pass_on(data)
+        if self._ended:
+            self._pass_end_on()
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        if self._other is not None:
+            self._pass_on(data)
+        else:
+            self._early.append(data)
+            self._transport.pause_reading()  # type: ignore[union-attr]  # it is there while it receives
+
+    def _pass_on(self, data: bytes) -> None:
         if self._other is not None and self._other._transport is not None:
             self._other._transport.write(data)
 
     def eof_received(self) -> bool:
-        other = self._other
-        if other is not None and other._transport is not None and other._transport.can_write_eof():
-            other._transport.write_eof()
+        self._ended = True
+        if self._other is not None:
+            self._pass_end_on()
         return True
+
+    def _pass_end_on(self) -> None:
+        other = self._other
+        assert other is not None
+        if other._ended:
+            self.close()
+            other.close()
+        elif other._transport is not None and other._transport.can_write_eof():
+            other._transport.write_eof()
 
     def pause_writing(self) -> None:
         if self._other is not None and self._other._transport is not None:

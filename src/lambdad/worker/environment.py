@@ -45,6 +45,7 @@ class Environment:
         spec: frames.EnvironmentSpec,
         sandbox: Sandbox,
         assignment: Any,
+        limits: Any,
         *,
         runtime_version: str,
         runtime_version_arn: str,
@@ -60,6 +61,7 @@ class Environment:
         self.idle_since_s: float | None = None  # loop time; None while it runs, is frozen or is gone
         self._sandbox = sandbox
         self._assignment = assignment
+        self._limits = limits
         self._send = send
         self._logs = logs
         self._now_ms = now_ms
@@ -188,6 +190,7 @@ class Environment:
                     if self._state.state is machine.State.READY:
                         self._init_ms = init_s * 1000
                     self._send(frames.Ready(environment_id=self.spec.environment_id, init_ms=init_s * 1000), b"")
+                    self._sandbox.limit(self._limits)
                 case machine.ReportInit():
                     self._report_init(command)
                 case _:

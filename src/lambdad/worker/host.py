@@ -33,6 +33,7 @@ class Prepared:
 
     sandbox: Sandbox
     assignment: Any
+    limits: Any  # once Init has ended
     runtime_version: str
     runtime_version_arn: str
     notices: tuple[str, ...] = ()  # lines for the function's log, such as that another minor version of the language is used
@@ -163,6 +164,7 @@ class Worker:
             spec,
             prepared.sandbox,
             prepared.assignment,
+            prepared.limits,
             runtime_version=prepared.runtime_version,
             runtime_version_arn=prepared.runtime_version_arn,
             notices=prepared.notices,

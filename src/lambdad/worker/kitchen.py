@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lambdad.runtimes import environment, matching, plans
@@ -36,6 +36,7 @@ class Kitchen:
 
     Args:
         exact: refuse to run a runtime on another version of its language.
+        capped: never give a function more processor than its share, as AWS does; Init has a whole one all the same.
         spare: stem cells kept for each kind of runtime that has been used.
     """
 
@@ -48,6 +49,7 @@ class Kitchen:
         *,
         code_store: Path,
         exact: bool,
+        capped: bool,
         spare: int,
     ) -> None:
         self._stove = stove
@@ -56,6 +58,7 @@ class Kitchen:
         self._tasks = tasks
         self._code_store = code_store
         self._exact = exact
+        self._capped = capped
         self._spare = spare
         self._counters: dict[str, _Counter] = {}
         self._matches: dict[str, matching.Match] = {}
@@ -129,15 +132,18 @@ class Kitchen:
             customer,
             plan.environment,
         )
+        share = max(spec.memory_mib * 1000 // FULL_CPU_MEMORY_MIB, 1)
+        limits = sandbox_spec.Limits(
+            memory_bytes=spec.memory_mib * _MIB,
+            cpu_millicores=share,
+            cpu_cap_millicores=max(share, 1000),
+            pids=PIDS,
+            tmp_bytes=spec.ephemeral_storage_mib * _MIB,
+        )
         assignment = self._stove.assignment(
             task=spec.task,
             opt=spec.layers or None,
-            limits=sandbox_spec.Limits(
-                memory_bytes=spec.memory_mib * _MIB,
-                cpu_millicores=max(spec.memory_mib * 1000 // FULL_CPU_MEMORY_MIB, 1),
-                pids=PIDS,
-                tmp_bytes=spec.ephemeral_storage_mib * _MIB,
-            ),
+            limits=limits,
             variables=variables,
             command=self._command(plan, spec) if plan.kind is plans.Kind.EXEC else None,
             cwd=task_root,
@@ -145,6 +151,7 @@ class Kitchen:
         return host.Prepared(
             sandbox=sandbox,
             assignment=assignment,
+            limits=replace(limits, cpu_cap_millicores=share) if self._capped else limits,
             runtime_version=match.version_name,
             runtime_version_arn=match.version_arn(spec.region),
             notices=plan.notes,

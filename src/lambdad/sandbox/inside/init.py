@@ -47,7 +47,9 @@ class Init:
         signal.signal(signal.SIGTERM, self._leave)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         # A process frozen by a version 1 cgroup cannot be killed, so there init must live long enough to thaw it.
-        kernel.die_with_parent(signal.SIGKILL if self.freezer is None else signal.SIGTERM)
+        # The same where there is no pid namespace that would take the others along.
+        swift = self.freezer is None and self.config["fenced"]
+        kernel.die_with_parent(signal.SIGKILL if swift else signal.SIGTERM)
         listeners = self._build() if self.config["fenced"] else self._open_plain()
         entry = self._start_runtime()
         if entry is not None:
@@ -164,8 +166,6 @@ class Init:
                 if entry is not None:
                     return entry
                 self._hand_over(request)
-            elif kind == "echo":
-                wire.send(self.control, {"event": "assigned"})
             elif kind == "stop":
                 self.kill_all()
                 wire.send(self.control, {"event": "assigned"})
@@ -180,8 +180,11 @@ class Init:
         """Show the code, and then take the code store away, so that no other function's code can be seen."""
         if not self.config["fenced"]:
             for name in ("task", "opt"):
-                if request[name] is not None:
-                    os.symlink(os.path.join(self.config["code"], request[name]), os.path.join(request["private"], name))
+                place = os.path.join(request["private"], name)
+                if request[name] is None:
+                    os.mkdir(place)
+                else:
+                    os.symlink(os.path.join(self.config["code"], request[name]), place)
             return
         code = self.config["code"]
         for target, source in (("/var/task", request["task"]), ("/opt", request["opt"])):
@@ -246,7 +249,10 @@ class Init:
         if self.freezer is not None:
             os.write(self.freezer, b"THAWED")
         if not self.config["fenced"]:
-            self.kill_all()
+            self._signal_all(signal.SIGCONT)
+            self._signal_all(signal.SIGKILL)
+            while _any_child():  # children of the dead become ours, and their turn comes
+                self._signal_all(signal.SIGKILL)
         os._exit(0)
 
 
@@ -266,8 +272,17 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def _any_child() -> bool:
+    """Wait for one child to end; says False when there is none left."""
+    try:
+        os.waitpid(-1, 0)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _kill_quietly(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         pass

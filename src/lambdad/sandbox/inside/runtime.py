@@ -64,6 +64,8 @@ def become(config: dict[str, Any], channel: socket.socket, control: socket.socke
         kernel.drop_bounding_set()
         kernel.set_capabilities()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1, step="PR_SET_DUMPABLE")  # its own /proc/self is its own to read
+    elif os.geteuid() == 0:
+        _give_up_what_can_be()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1, step="PR_SET_NO_NEW_PRIVS")
     if config["seccomp"]:
         kernel.load_seccomp(bytes.fromhex(config["seccomp"]))
@@ -123,6 +125,15 @@ def _drop_ids(config: dict[str, Any], channel: socket.socket) -> None:
         os.setresuid(config["uid"], config["uid"], config["uid"])
     except OSError as refused:
         raise kernel.StepFailed("setresuid", refused.errno or 0) from refused
+
+
+def _give_up_what_can_be() -> None:
+    """Drop root's capabilities where there is no fence; a root without CAP_SETPCAP keeps its bounding set."""
+    try:
+        kernel.drop_bounding_set()
+    except kernel.StepFailed:
+        pass
+    kernel.set_capabilities()
 
 
 def _reset_signals() -> None:

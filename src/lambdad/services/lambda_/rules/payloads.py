@@ -1,7 +1,7 @@
 """What may be sent to a function: JSON of a bounded size, and a client context.
 
-Source: Lambda API Reference, Invoke. The texts after "Could not parse" are the service's JSON parser's; where ours finds another fault first, the
-text differs and the code and status do not.
+Source: Lambda API Reference, Invoke. The texts after "Could not parse" are the service's JSON parser's; where ours finds another
+fault first, the text differs, and the code and status do not.
 """
 
 import base64
