@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 AuthMode = Literal["open", "iam"]
 IsolationChoice = Literal["auto", "namespaces", "plain"]
@@ -73,16 +74,37 @@ class Settings:
     log_level: str = "warning"
     access_keys: tuple[AccessKey, ...] = ()
 
+    # In the data directory, what privileged processes write is theirs alone; the server could otherwise lead them astray by links.
+    @property
+    def run_dir(self) -> Path:
+        """The worker's: its socket, and what it found out about this machine."""
+        return self.data_dir / "run"
+
+    @property
+    def server_dir(self) -> Path:
+        """The server's: its database, its keys and the zips of functions."""
+        return self.data_dir / "server"
+
     @property
     def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.data_dir}/lambdad.sqlite3"
+        return self.database_url or "sqlite://" + quote(str(self.server_dir / "lambdad.sqlite3"))
+
+    @property
+    def database_socket_dir(self) -> str | None:
+        """Return the directory of the database's Unix socket, if it is reached by one: postgresql:///name?host=/run/postgresql."""
+        parts = urlsplit(self.database_url)
+        if not parts.scheme.startswith("postgres"):
+            return None
+        host = parse_qs(parts.query).get("host", [unquote(parts.hostname or "")])[0]
+        return host if host.startswith("/") else None if host else "/var/run/postgresql"
 
     @property
     def worker_socket(self) -> Path:
-        return self.data_dir / "run" / "worker.sock"
+        return self.run_dir / "worker.sock"
 
     @property
     def code_store(self) -> Path:
+        """Unpacked functions and layers: written by the server, shown to environments."""
         return self.data_dir / "code"
 
     def to_json(self) -> str:

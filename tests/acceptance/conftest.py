@@ -34,6 +34,15 @@ def zipped(files: dict[str, str | bytes], modes: dict[str, int] | None = None) -
     return out.getvalue()
 
 
+def eventually(condition: Callable[[], Any], what: str, within_s: float = 20.0) -> Any:
+    """Return what `condition` gives once it is true; for what happens by itself, and soon."""
+    end_s = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < end_s, f"not within {within_s} s: {what}"
+        time.sleep(0.01)
+    return value
+
+
 @dataclass
 class Lambdad:
     """A running `lambdad up`."""
@@ -44,6 +53,7 @@ class Lambdad:
     process: "subprocess.Popen[str] | None" = None
     url: str = ""
     line: str = ""
+    _clients: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def start(self) -> "Lambdad":
         port = self.url.rpartition(":")[2] if self.url else "0"
@@ -60,13 +70,19 @@ class Lambdad:
         self.process.send_signal(number)
         status = self.process.wait(40)
         self.process.stdout.close()
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
         return status
 
     def client(self, service: str, **options: Any) -> Any:
-        """Return a boto3 client that tries once."""
+        """Return a boto3 client that tries once; the same one for the same options, until we stop."""
         given = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1", **options}
-        config = Config(retries={"max_attempts": 0}, read_timeout=60, max_pool_connections=64)
-        return boto3.client(service, endpoint_url=self.url, config=config, **given)
+        wanted = (service, *sorted(given.items()))
+        if wanted not in self._clients:
+            config = Config(retries={"max_attempts": 0}, read_timeout=60, max_pool_connections=64)
+            self._clients[wanted] = boto3.client(service, endpoint_url=self.url, config=config, **given)
+        return self._clients[wanted]
 
     def health(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.url}/_lambdad/health") as response:
@@ -150,13 +166,13 @@ class Functions:
         return dict(response)
 
     def log_lines(self, name: str, *, until: str = "REPORT", count: int = 1) -> list[str]:
-        """Return the function's log once it has `count` lines that begin with `until`."""
+        """Return the function's log, without the newlines that end its events, once it has `count` lines that begin with `until`."""
         for _ in range(300):
             try:
                 events = self.logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
             except self.logs.exceptions.ResourceNotFoundException:
                 events = []
-            lines = [event["message"] for event in events]
+            lines = [event["message"].removesuffix("\n") for event in events]
             if sum(line.startswith(until) for line in lines) >= count:
                 return lines
             time.sleep(0.02)

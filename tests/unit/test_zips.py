@@ -127,7 +127,7 @@ def test_devices_are_refused(form: int) -> None:
         (0o100600, 19, 0o600),
         (0, 3, 0o644),
         (0o755, 3, 0o755),
-        (0o100000, 3, 0o400),
+        (0o100000, 3, 0o444),
         (0o100755, 0, 0o644),
         (0o120777, 0, 0o644),
         (0o010644, 10, 0o644),
@@ -409,7 +409,7 @@ def test_good_zips_are_read_as_zipfile_wrote_them(wanted: dict[str, tuple[bytes,
     data = target.getvalue()
     assert contents(data) == {path: content for path, (content, _, _) in wanted.items()}
     modes = {entry.path: entry.mode for entry in zips.inspect(data).entries if entry.kind is Kind.FILE}
-    assert modes == {path: mode | 0o400 for path, (_, mode, _) in wanted.items()}
+    assert modes == {path: mode | 0o444 for path, (_, mode, _) in wanted.items()}
 
 
 class Unseekable(io.RawIOBase):

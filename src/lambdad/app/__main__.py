@@ -21,7 +21,7 @@ def main() -> None:
     if role == "worker":
         from lambdad.app import worker
 
-        worker.main(settings, port=int(sys.argv[3]))
+        worker.main(settings, port=int(sys.argv[3]), server_uid=int(sys.argv[4]))
     elif role == "server":
         from lambdad.app import server
 

@@ -1,9 +1,8 @@
 """How strongly functions are fenced in on this machine, and what is said about it."""
 
-import os
 from dataclasses import dataclass
 
-from lambdad.sandbox import cgroups, zygote
+from lambdad.sandbox import cgroups, probe, rootless, zygote
 from lambdad.settings import IsolationChoice
 
 
@@ -16,12 +15,12 @@ class Choice:
     """The level that was chosen."""
 
     isolation: zygote.Isolation
-    level: str  # "namespaces", "user-namespace" or "plain"
+    level: probe.Level
 
     def describe(self, driver: cgroups.Driver) -> str:
         """Return one phrase for the ready line, e.g. "namespaces (cgroup v2: cpu memory pids)"."""
-        if self.level == "plain":
-            return "plain"
+        if self.level is probe.Level.PLAIN:
+            return self.level.value
         if not driver.version:
             return f"{self.level} (no cgroups)"
         return f"{self.level} (cgroup v{driver.version}: {' '.join(sorted(driver.controllers))})"
@@ -29,21 +28,17 @@ class Choice:
 
 def choose(wanted: IsolationChoice) -> Choice:
     """
-    Take the strongest isolation there is, or what was asked for. Call while the process has one thread.
+    Take the strongest isolation there is, or what was asked for, and become what it needs. Call while the process has one thread.
 
     Raises:
-        NoIsolation: "namespaces" was asked for and this user cannot have them.
+        NoIsolation: "namespaces" was asked for, and this user cannot have them on this machine.
     """
     if wanted == "plain":
-        return Choice(zygote.Isolation(fenced=False, seccomp=False), "plain")
-    if os.geteuid() == 0:
-        return Choice(zygote.Isolation(), "namespaces")
-    try:
-        from lambdad.sandbox import rootless
-
+        return Choice(zygote.Isolation(fenced=False, seccomp=False), probe.Level.PLAIN)
+    report = probe.probe()
+    if report.level is probe.Level.PLAIN and wanted == "namespaces":
+        missing = "; ".join(finding.detail for finding in report.findings if not finding.ok)
+        raise NoIsolation(f"functions cannot be fenced in on this machine: {missing}")
+    if report.level is probe.Level.USER_NAMESPACE:
         rootless.enter()
-    except OSError as error:
-        if wanted == "namespaces":
-            raise NoIsolation(f"user namespaces cannot be had here: {error}") from error
-        return Choice(zygote.Isolation(fenced=False, seccomp=False), "plain")
-    return Choice(zygote.Isolation(rootless=True), "user-namespace")
+    return Choice(report.isolation(), report.level)

@@ -123,7 +123,7 @@ class Server:
         welcome = self._link.welcome
         said = {
             "isolation": welcome.isolation if welcome else "unknown: the worker has not answered",
-            "runtimes": welcome.runtimes if welcome else [],
+            "interpreters": welcome.interpreters if welcome else [],
         }
         with contextlib.suppress(OSError):
             os.write(ready_fd, json.dumps(said).encode() + b"\n")
@@ -132,7 +132,7 @@ class Server:
 @contextlib.asynccontextmanager
 async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
     now_ms = clock.now_ms
-    master_key = _master_key(settings.data_dir / "master.key")
+    master_key = _master_key(settings.server_dir / "master.key")
     derived = DerivedCredentials(master_key)
     known = [
         AccessKey(
@@ -164,7 +164,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         link = Link(settings.worker_socket.relative_to(settings.data_dir), plane)
         plane.link = link
 
-        code = Code(Blobs(settings.data_dir / "blobs"), settings.code_store)
+        code = Code(Blobs(settings.server_dir / "blobs"), settings.code_store)
         await code.open()
         links = CodeLinks(master_key)
         world = World(now_ms=now_ms, new_uuid=lambda: str(uuid.uuid4()))

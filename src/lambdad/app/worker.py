@@ -14,7 +14,7 @@ import uvloop
 from lambdad.app import isolation, launch, memory
 from lambdad.kit import clock
 from lambdad.runtimes import discovery, plans
-from lambdad.sandbox import cgroups, instances
+from lambdad.sandbox import cgroups, instances, probe
 from lambdad.settings import Settings
 from lambdad.wire import frames
 from lambdad.worker.host import Worker
@@ -27,14 +27,22 @@ ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm
 _CREDENTIALS = struct.Struct("3i")
 
 
-def main(settings: Settings, *, port: int) -> None:
-    """Hold environments until SIGTERM."""
+def main(settings: Settings, *, port: int, server_uid: int) -> None:
+    """
+    Hold environments until SIGTERM.
+
+    Args:
+        port: where the server listens.
+        server_uid: who may connect, as seen from where this process is going to be.
+    """
     fences = isolation.choose(settings.isolation)
     os.chdir(settings.data_dir)  # so that the socket has a short name
-    uvloop.run(_serve(settings, port, fences))
+    if fences.level is not probe.Level.NAMESPACES:
+        server_uid = os.geteuid()
+    uvloop.run(_serve(settings, port, server_uid, fences))
 
 
-async def _serve(settings: Settings, port: int, fences: isolation.Choice) -> None:
+async def _serve(settings: Settings, port: int, server_uid: int, fences: isolation.Choice) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -42,7 +50,7 @@ async def _serve(settings: Settings, port: int, fences: isolation.Choice) -> Non
     places = discovery.usual_places(os.environ, home, settings.interpreter_dirs)
     instance = instances.own_instance()
     async with cgroups.open_cgroups(instance) as source, asyncio.TaskGroup() as tasks:
-        found = discovery.discover(places, settings.data_dir / "run" / "interpreters.json")
+        found = discovery.discover(places, settings.run_dir / "interpreters.json")
         kitchen = Kitchen(
             Stove(settings.code_store, source, fences.isolation),
             found,
@@ -57,6 +65,7 @@ async def _serve(settings: Settings, port: int, fences: isolation.Choice) -> Non
             worker_id=instance,
             isolation=fences.describe(source.driver),
             runtimes=kitchen.runtimes(),
+            interpreters=kitchen.interpreters(),
             architectures=[ARCHITECTURES.get(platform.machine().lower(), platform.machine())],
             max_environments=settings.max_environments,
         )
@@ -67,14 +76,14 @@ async def _serve(settings: Settings, port: int, fences: isolation.Choice) -> Non
             tasks,
             now_ms=clock.now_ms,
             freeze_after_s=settings.freeze_after_s,
-            may_connect=_is_server,
+            may_connect=lambda sock: _peer_uid(sock) == server_uid,
             upstream=(host, port),
         )
         path = settings.worker_socket.relative_to(settings.data_dir)
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         server = await loop.create_unix_server(worker.accept, str(path))
-        launch.own_socket(path)
+        launch.own_socket(path, server_uid)
         sweeper = tasks.create_task(worker.sweep())
         memory.settle()
         await stop.wait()
@@ -84,8 +93,8 @@ async def _serve(settings: Settings, port: int, fences: isolation.Choice) -> Non
         await kitchen.close()
 
 
-def _is_server(sock: socket.socket) -> bool:
-    """Say whether the process at the other end runs as the server's user, or as ourselves."""
+def _peer_uid(sock: socket.socket) -> int:
+    """Return the user of the process at the other end."""
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(raw)
-    return uid in (launch.server_ids()[0], os.geteuid())
+    return int(uid)

@@ -53,13 +53,10 @@ class _Up:
 
     def run(self) -> int:
         config, port = self._config, self._port
+        start_server = launch.ServerStarter(config, self._listener.fileno(), self._ready_write, _complain)
         children = [
             process.Child("worker", lambda: launch.start_worker(config, port), drain_s=10.0),
-            process.Child(
-                "server",
-                lambda: launch.start_server(config, port, self._listener.fileno(), self._ready_write),
-                drain_s=config.drain_timeout_s + 5.0,
-            ),
+            process.Child("server", start_server, drain_s=config.drain_timeout_s + 5.0),
         ]
         return process.Supervisor(children, _complain).run(tick=self._tick)
 
@@ -90,21 +87,20 @@ def _ready_line(config: settings.Settings, port: int, said: dict[str, Any]) -> s
         isolation = "NONE: functions run as plain processes, see `lambdad doctor`"
     return (
         f"lambdad {__version__} ready on http://{host}:{port} | data {config.data_dir} | auth {config.auth} | "
-        f"isolation {isolation} | runtimes {' '.join(said['runtimes']) or 'none found'}"
+        f"isolation {isolation} | runtimes {' '.join(said['interpreters']) or 'unknown'}"
     )
 
 
 def _prepare(config: settings.Settings) -> IO[str]:
     """Make the data directory and take it for ourselves; returns the open lock file."""
-    for folder in (config.data_dir, config.data_dir / "run", config.data_dir / "code"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config.data_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     lock = (config.data_dir / "lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
         raise OSError(f"another lambdad uses {config.data_dir}") from error
-    launch.own_data_dir(config.data_dir)
+    launch.prepare_data_dir(config)
     return lock
 
 

@@ -280,7 +280,8 @@ class DataPlane:
     def _logged(self, events: list[tuple[str, int, str]]) -> None:
         by_environment: dict[str, list[tuple[int, str]]] = {}
         for environment_id, at_ms, line in events:
-            by_environment.setdefault(environment_id, []).append((at_ms, line))
+            # Lambda's events end with their newline. Source: developer guide, "Viewing CloudWatch logs", output of get-log-events.
+            by_environment.setdefault(environment_id, []).append((at_ms, f"{line}\n"))
         for environment_id, lines in by_environment.items():
             home = self._homes.get(environment_id)
             if home is not None:

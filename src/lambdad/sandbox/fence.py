@@ -76,6 +76,7 @@ class Sandbox:
         self._listeners: list[socket.socket] = []
         self._pidfd = -1
         self._oom_kills = 0
+        self._last_peak_bytes = 0
         self._generation = 1
         self._frozen = False
         self._ready: asyncio.Future[None] = loop.create_future()
@@ -102,9 +103,8 @@ class Sandbox:
             fds.append(self._group.freezer_fd)
         return names, fds, close
 
-    def born(self, pid: int, pidfd: int) -> None:
+    def born(self, pidfd: int) -> None:
         """Take over the process that the template has forked."""
-        self.init_pid = pid
         self._pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._on_gone)
 
@@ -219,7 +219,7 @@ class Sandbox:
         measured = self._group.peak_memory_bytes()
         if measured is not None:
             return measured
-        return _resident_peak_bytes(self.pid)
+        return _resident_peak_bytes(self.pid) or self._last_peak_bytes
 
     # -- death
 
@@ -264,6 +264,7 @@ class Sandbox:
             case {"event": "runtime"}:
                 self.pid = pid
             case {"event": "ready"}:
+                self.init_pid = pid
                 self._listeners = [socket.socket(fileno=fd) for fd in fds]
                 fds = []
                 for listener in self._listeners:
@@ -282,6 +283,7 @@ class Sandbox:
                 _resolve(self._answer, failure)
             case {"event": "exit"} if message["generation"] == self._generation and not self._exit.done():
                 oom = message["signal"] == signal.SIGKILL and self._group.oom_kills() > self._oom_kills
+                self._last_peak_bytes = message["peak_bytes"]
                 self._exit.set_result(spec.Exit(message["code"], message["signal"], oom))
         channel.close_all(fds)
 

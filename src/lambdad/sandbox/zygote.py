@@ -80,7 +80,7 @@ class Zygote:
         self._translate = plain.translator({} if isolation.fenced else plain.mapping(zygote_spec.binds))
         self._cgroups = cgroups
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._forks: dict[int, asyncio.Future[tuple[int, int]]] = {}
+        self._forks: dict[int, asyncio.Future[int]] = {}
         self._numbers = itertools.count(1)
         # Starting anywhere, so that two templates rarely share an id and with it the limits that count per user.
         self._outer_ids = itertools.count(random.randrange(len(OUTER_IDS)))
@@ -143,7 +143,7 @@ class Zygote:
 
     async def _fork(self, sandbox: fence.Sandbox) -> None:
         number = next(self._numbers)
-        waiting: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._forks[number] = waiting
         names, fds, close = sandbox.descriptors_for_template()
         outer_id = 0 if self.isolation.rootless else OUTER_IDS[next(self._outer_ids) % len(OUTER_IDS)]
@@ -155,8 +155,7 @@ class Zygote:
         finally:
             channel.close_all(close)
         # Shielded, so that the answer's descriptor finds its owner even if the caller has gone.
-        pid, pidfd = await _finish(waiting)
-        sandbox.born(pid, pidfd)
+        sandbox.born(await _finish(waiting))
 
     def _released(self, sandbox: fence.Sandbox) -> cgroups_.Cgroups:
         self._fences.discard(sandbox)
@@ -169,7 +168,7 @@ class Zygote:
                 if not self._ready.done():
                     self._ready.set_result(None)
             case {"event": "forked"}:
-                self._forks.pop(message["id"]).set_result((message["pid"], fds.pop()))
+                self._forks.pop(message["id"]).set_result(fds.pop())
             case {"event": "failed"}:
                 failure = ZygoteFailed(self.spec.name, message["step"], message["errno"] or 0)
                 self._forks.pop(message["id"]).set_exception(failure)
@@ -200,8 +199,8 @@ class Zygote:
             self._ready.exception()  # it was reported where it was awaited
 
 
-async def _finish(waiting: asyncio.Future[tuple[int, int]]) -> tuple[int, int]:
-    """Wait for an answer that will come; when cancelled meanwhile, dispose of what it brings."""
+async def _finish(waiting: asyncio.Future[int]) -> int:
+    """Wait for an answer (a pidfd) that will come; when cancelled meanwhile, dispose of what it brings."""
     try:
         return await asyncio.shield(waiting)
     except asyncio.CancelledError:
@@ -209,10 +208,10 @@ async def _finish(waiting: asyncio.Future[tuple[int, int]]) -> tuple[int, int]:
         raise
 
 
-def _dispose(waiting: asyncio.Future[tuple[int, int]]) -> None:
+def _dispose(waiting: asyncio.Future[int]) -> None:
     if waiting.cancelled() or waiting.exception() is not None:
         return
-    _pid, pidfd = waiting.result()
+    pidfd = waiting.result()
     # SAFETY: the descriptor names the fence that nobody waits for any more, and can name nothing else.
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -281,5 +280,6 @@ def _command(zygote_spec: spec.ZygoteSpec, code_store: Path, isolation: Isolatio
         "ids": None,
         "keep": [fd],
         "die_with_parent": True,
+        "own_pid_namespace": isolation.rootless,
     }
     return [sys.executable, *flags, _BOOT.format(path=own_package, module="launcher", fd=fd)], plan

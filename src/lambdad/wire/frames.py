@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
+JOINED_BYTES = 16 * 1024  # copying less than this costs less than a second system call
 _LENGTHS = struct.Struct(">II")
 
 
@@ -87,7 +88,8 @@ class Welcome(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
 
     worker_id: str
     isolation: str
-    runtimes: list[str]
+    runtimes: list[str]  # identifiers that functions may name
+    interpreters: list[str]  # what there is to run them, for people
     architectures: list[str]
     max_environments: int
 
@@ -136,10 +138,10 @@ _decoder = msgspec.msgpack.Decoder(AnyMessage)
 
 
 def encode(message: AnyMessage, body: bytes = b"") -> list[bytes]:
-    """Return the pieces of a frame, to be written in order; the body is not copied."""
+    """Return the pieces of a frame, to be written in order; a large body is not copied."""
     head = _encoder.encode(message)
     lengths = _LENGTHS.pack(4 + len(head) + len(body), len(head))
-    return [lengths + head, body] if body else [lengths + head]
+    return [lengths + head + body] if len(body) < JOINED_BYTES else [lengths + head, body]
 
 
 class FrameParser:

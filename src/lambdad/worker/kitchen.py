@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lambdad.runtimes import environment, matching, plans
+from lambdad.runtimes import catalogue, environment, matching, plans
 from lambdad.runtimes.discovery import Interpreter
 from lambdad.sandbox import spec as sandbox_spec
 from lambdad.wire import frames
@@ -20,6 +21,7 @@ log = logging.getLogger("lambdad.worker")
 PIDS = 1024
 FULL_CPU_MEMORY_MIB = 1769  # at this much memory a function has one whole processor
 _MIB = 1024 * 1024
+_PLACES = {catalogue.Family.PYTHON: 2, catalogue.Family.NODEJS: 1}  # of the version that matter
 _EVERYBODY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -65,8 +67,18 @@ class Kitchen:
         self._keepers: list[asyncio.Task[None]] = []
 
     def runtimes(self) -> list[str]:
-        """Return the identifiers of the runtimes that can run here."""
-        return list(matching.runnable(self._interpreters, exact_only=self._exact))
+        """Return the identifiers of the runtimes that can run here, those that AWS has closed left out."""
+        there = matching.runnable(self._interpreters, exact_only=self._exact)
+        return [name for name in there if name in catalogue.PRINTED]
+
+    def interpreters(self) -> list[str]:
+        """Name what was found on this machine, e.g. "python3.12", and what needs nothing."""
+        found = {
+            f"{one.family.value}{'.'.join(map(str, one.version[:places]))}"
+            for one in self._interpreters
+            if (places := _PLACES.get(one.family))
+        }
+        return [*sorted(found, key=_natural), "provided"]
 
     def _match(self, runtime: str) -> matching.Match:
         match = self._matches.get(runtime)
@@ -179,6 +191,11 @@ class Kitchen:
             if Path(program).is_file():
                 return command
         return plan.commands[-1]
+
+
+def _natural(name: str) -> list[tuple[bool, int | str]]:
+    """Order names by the numbers in them: python3.9 before python3.10."""
+    return [(part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", name)]
 
 
 def _credentials(variables: dict[str, str]) -> environment.Credentials | None:

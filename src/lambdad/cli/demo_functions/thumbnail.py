@@ -2,11 +2,12 @@
 
 import base64
 import io
+from typing import Any
 
 from PIL import Image
 
 
-def handler(event, context):
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Take {"image": base64, "width": pixels}, return the thumbnail as PNG and its measures."""
     picture = Image.open(io.BytesIO(base64.b64decode(event["image"])))
     print(f"a {picture.format} of {picture.width} x {picture.height} pixels, {context.get_remaining_time_in_millis()} ms left")

@@ -210,30 +210,31 @@ class Init:
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            self._note_end(pid, status)
+            self._note_end(pid, status, usage.ru_maxrss)
 
-    def _note_end(self, pid: int, status: int) -> None:
+    def _note_end(self, pid: int, status: int, peak_kib: int) -> None:
         if pid != self.runtime_pid:
             return
         self.runtime_pid = 0
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         code = None if number is not None else os.WEXITSTATUS(status)
-        wire.send(self.control, {"event": "exit", "generation": self.generation, "code": code, "signal": number})
+        end = {"generation": self.generation, "code": code, "signal": number, "peak_bytes": peak_kib * 1024}
+        wire.send(self.control, {"event": "exit", **end})
 
     def kill_all(self) -> None:
         """Kill every process of this fence but this one, and wait until they are gone."""
         self._signal_all(signal.SIGKILL)
         while True:
             try:
-                pid, status = os.waitpid(-1, 0)
+                pid, status, usage = os.wait4(-1, 0)
             except ChildProcessError:
                 return
-            self._note_end(pid, status)
+            self._note_end(pid, status, usage.ru_maxrss)
             self._signal_all(signal.SIGKILL)  # what was being forked meanwhile, and whose parent was us all along
 
     def _signal_all(self, number: int) -> None:

@@ -2,7 +2,7 @@
 
 Run as ``python -I -S -c '<put this package on sys.path>; from inside import launcher; launcher.main(fd)'``; the plan is the
 first packet on ``fd``: ``{"root": {...} or null, "argv": [...], "environment": {...}, "cwd": "/", "ids": [uid, gid] or null,
-"keep": [fd, ...], "die_with_parent": true}``.
+"keep": [fd, ...], "die_with_parent": true, "own_pid_namespace": false}``.
 """
 
 from __future__ import annotations
@@ -41,8 +41,28 @@ def carry_out(plan: dict[str, Any], channel: int) -> NoReturn:
         drop_to(*plan["ids"])
     if plan["die_with_parent"]:
         kernel.die_with_parent(signal.SIGKILL)  # after the ids: a change of ids forgets it
+    if plan["own_pid_namespace"]:
+        _fork_first_process()
     os.chdir(plan["cwd"])
     os.execve(plan["argv"][0], plan["argv"], plan["environment"])
+
+
+def _fork_first_process() -> None:
+    """Go on in a child that is process 1 of a pid namespace of its own; the parent waits for it and does nothing else.
+
+    In a user namespace a template needs this, because only a pid namespace of that user namespace can be returned to after
+    forking into another one.
+    """
+    # SAFETY: what the namespace holds dies with its process 1, which dies with this process.
+    kernel.unshare(kernel.CLONE_NEWPID, "unshare the pid namespace")
+    pid = os.fork()
+    if pid == 0:
+        kernel.die_with_parent(signal.SIGKILL)
+        return
+    kernel.close_descriptors(frozenset((0, 1, 2)))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.waitpid(pid, 0)
+    os._exit(0)
 
 
 def drop_to(uid: int, gid: int) -> None:

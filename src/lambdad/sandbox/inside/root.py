@@ -48,6 +48,8 @@ def enter(plan: dict[str, Any]) -> None:
         os.close(fd)
     for name, target in (("fd", "self/fd"), ("stdin", "self/fd/0"), ("stdout", "self/fd/1"), ("stderr", "self/fd/2")):
         os.symlink("/proc/" + target, os.path.join(root, "dev", name))
+    for path in plan.get("writable", ()):  # before the binds, some of which may be beneath
+        kernel.mount("tmpfs", root + path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777,size=64m")
     for fd, target, read_only in sources:
         place = root + target
         if stat.S_ISDIR(os.fstat(fd).st_mode):
@@ -59,8 +61,6 @@ def enter(plan: dict[str, Any]) -> None:
     kernel.mount(own_fds % proc, os.path.join(root, "proc"), None, kernel.MS_BIND | kernel.MS_REC)
     os.close(proc)
     kernel.pivot_root_here(root)
-    for path in plan.get("writable", ()):
-        kernel.mount("tmpfs", path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777,size=64m")
     kernel.mount(None, "/", None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV)
 
 

@@ -111,6 +111,8 @@ def _drop_ids(config: dict[str, Any], channel: socket.socket) -> None:
     if not config["rootless"]:
         # SAFETY: still root of the machine's user namespace here, so the groups can be given up.
         os.setgroups([])
+        owner = config["outer_id"] if config["leaf_user_namespace"] else config["uid"]
+        os.fchown(1, owner, owner)  # so that it can open its own /dev/stdout
     if config["leaf_user_namespace"]:
         # SAFETY: init (in the parent namespace) maps exactly one user and one group, neither of them root, which
         # exist nowhere else on the machine. Limits that count per user are then the sandbox's own.

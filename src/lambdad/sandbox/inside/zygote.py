@@ -73,7 +73,7 @@ def _serve(control: socket.socket, config: dict[str, Any], own_pid_namespace: in
             step = getattr(refused, "step", "fork")
             wire.send(control, {"event": "failed", "id": request["id"], "step": step, "errno": refused.errno})
         else:
-            wire.send(control, {"event": "forked", "id": request["id"], "pid": pid}, [pidfd])
+            wire.send(control, {"event": "forked", "id": request["id"]}, [pidfd])
             os.close(pidfd)
         for fd in fds:
             os.close(fd)

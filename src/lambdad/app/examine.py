@@ -1,0 +1,44 @@
+"""What `lambdad doctor` looks at: the mechanisms of the kernel, the interpreters, and what follows from them."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lambdad.runtimes import catalogue, discovery, matching
+from lambdad.sandbox import probe
+from lambdad.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFinding:
+    """One runtime identifier that AWS lets functions be created with, and what would run it here."""
+
+    name: str
+    runs_on: str  # "" when nothing does
+    exact: bool
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """The findings."""
+
+    isolation: probe.Report
+    interpreters: Sequence[discovery.Interpreter]
+    runtimes: Sequence[RuntimeFinding]
+
+
+def examine(settings: Settings) -> Examination:
+    """Look at this machine as the current user may. Blocks for some tens of milliseconds, changes nothing."""
+    places = discovery.usual_places(os.environ, os.environ.get("HOME", ""), settings.interpreter_dirs)
+    found = discovery.discover(places)
+    exact = settings.runtimes == "exact"
+    runtimes = []
+    for name in catalogue.PRINTED:
+        match = matching.match(name, found, exact_only=exact)
+        if match is None:
+            runtimes.append(RuntimeFinding(name, "", False, matching.explain_missing(name, found, exact_only=exact)))
+        else:
+            runs_on = str(match.interpreter) if match.interpreter is not None else "its own program"
+            runtimes.append(RuntimeFinding(name, runs_on, match.exact, ""))
+    return Examination(probe.probe(), found, runtimes)
