@@ -240,7 +240,7 @@ async def test_one_layer_needs_no_merging(code: Code) -> None:
 
 async def test_layers_are_copied_where_links_do_not_work(code: Code, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system without hard links, or a file with too many of them, costs space only."""
-    hashes = [(await code.store(zipped({name: b"x" * 1000}, {name: 0o750}))).sha256 for name in "ab"]
+    hashes = [(await code.store(zipped({name: b"x" * 1000}, {name: 0o754}))).sha256 for name in "ab"]
 
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(31, "too many links")
@@ -248,7 +248,7 @@ async def test_layers_are_copied_where_links_do_not_work(code: Code, monkeypatch
     monkeypatch.setattr(os, "link", refuse)
     name = await code.merge_layers(hashes)
     assert name is not None
-    assert tree(code.root / name) == dict.fromkeys("ab", ("file", 0o750, b"x" * 1000))
+    assert tree(code.root / name) == dict.fromkeys("ab", ("file", 0o754, b"x" * 1000))
 
 
 async def test_merging_follows_no_link(code: Code, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ async def test_zips_of_info_zip(code: Code, tmp_path: Path, arguments: list[str]
     (source / "lib/deep").mkdir(parents=True)
     (source / "lib/deep/größe.txt").write_bytes(b"x" * 10_000)
     (source / "handler.py").write_bytes(b"def handler(event, context): ...\n")
-    (source / "handler.py").chmod(0o640)
+    (source / "handler.py").chmod(0o644)
     (source / "run.sh").write_bytes(b"#!/bin/sh\n")
     (source / "run.sh").chmod(0o755)
     if "-ry" in arguments:

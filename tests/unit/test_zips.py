@@ -121,10 +121,10 @@ def test_devices_are_refused(form: int) -> None:
 @pytest.mark.parametrize(
     ("mode", "system", "expected"),
     [
-        (0o100640, 3, 0o640),
+        (0o100640, 3, 0o644),
         (0o106755, 3, 0o755),
         (0o101777, 3, 0o777),
-        (0o100600, 19, 0o600),
+        (0o100600, 19, 0o644),
         (0, 3, 0o644),
         (0o755, 3, 0o755),
         (0o100000, 3, 0o444),
@@ -134,7 +134,7 @@ def test_devices_are_refused(form: int) -> None:
     ],
 )
 def test_file_modes(mode: int, system: int, expected: int) -> None:
-    """Unix permissions are kept without set-id and sticky bits; other systems have none."""
+    """Unix permissions are kept without set-id and sticky bits, and everybody may read; other systems have none."""
     (entry,) = zips.inspect(craft(Crafted(name=b"x", mode=mode, system=system, content=b"1"))).entries
     assert (entry.kind, entry.mode) == (Kind.FILE, expected)
 

@@ -22,7 +22,7 @@ RUNTIME_DIR = "/var/runtime"
 PROVIDED_ENTRYPOINTS = ("/var/task/bootstrap", "/opt/bootstrap")
 _SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 _HIDDEN_LATER = ("/opt", "/tmp", "/var", "/proc", "/dev", "/sys")  # an environment puts something else there
-_BOOTSTRAPS = {Family.PYTHON: "python/bootstrap.py", Family.NODEJS: "node/bootstrap.mjs"}
+_BOOTSTRAPS = {Family.PYTHON: "python/bootstrap.py", Family.NODEJS: "node/bootstrap.cjs"}
 
 # What a process reads once, when it starts. A function that sets one of these cannot be given a process made ahead.
 _READ_AT_START = re.compile(r"LD_.*|MALLOC_.*|GLIBC_TUNABLES|OPENSSL_CONF|OPENSSL_MODULES")

@@ -1,13 +1,19 @@
-"""Cgroups of version 1: one directory per controller, and a freezer whose prisoners cannot be killed before a thaw."""
+"""Cgroups of version 1: one directory per controller, and a freezer whose prisoners cannot be killed before a thaw.
+
+Memory: the kernel counts files in a tmpfs against the memory of whoever writes them, but /tmp has a size of its own. So, while
+a group is watched, the kernel stops a function at its limit instead of killing at once, and ``relieve_memory`` either makes
+room for the files or lets the kernel kill.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import errno as errnos
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lambdad.sandbox import cgroup_files, spec
+from lambdad.sandbox import cgroup_files, memory_files, spec
 
 CONTROLLERS = ("memory", "cpu", "pids", "freezer")
 CPU_PERIOD_US = 20_000
@@ -26,6 +32,10 @@ class GroupV1:
         for directory in set(self._directories.values()):
             cgroup_files.make(directory)
         self._written: dict[str, str] = {}
+        self._limits: spec.Limits | None = None
+        self._relieved_bytes = 0
+        self._event_fd: int | None = None
+        self._watching: asyncio.AbstractEventLoop | None = None
         if cpu := self._directories.get("cpu"):
             cgroup_files.write(cpu, "cpu.cfs_period_us", str(CPU_PERIOD_US))
         self._peak_fd = self._open("memory", "memory.max_usage_in_bytes", os.O_RDWR)
@@ -43,14 +53,60 @@ class GroupV1:
 
     def limit(self, limits: spec.Limits) -> None:
         """Set what may be used; may be called again, and is cheapest for what does not change. Raises CgroupFailed."""
-        memory, both = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
-        growing = limits.memory_bytes > int(self._written.get(memory, "0"))
-        # Memory and swap together may at no time be less than memory alone; equal, they leave no swap.
-        for name in (both, memory) if growing and memory in self._written else (memory, both):
-            self._set("memory", name, str(limits.memory_bytes))
-        self._set("cpu", "cpu.shares", str(max(2, limits.cpu_millicores * 1024 // 1000)))
-        self._set("cpu", "cpu.cfs_quota_us", str(max(1000, (limits.cpu_cap_millicores or limits.cpu_millicores) * CPU_PERIOD_US // 1000)))
+        self._limits = limits
+        self._limit_memory(limits.memory_bytes + self._relieved_bytes)
+        if self._watching is not None:
+            self._set("memory", "memory.oom_control", "1")  # stop, do not kill, and tell
+        self._set("cpu", "cpu.cfs_quota_us", str(max(1000, limits.cpu_millicores * CPU_PERIOD_US // 1000)))
         self._set("pids", "pids.max", str(limits.pids))
+
+    def _limit_memory(self, size_bytes: int) -> None:
+        """Set memory, and memory and swap together, which may at no time be less; equal, they leave no swap."""
+        memory, both = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
+        growing = memory in self._written and size_bytes > int(self._written[memory])
+        for name in (both, memory) if growing else (memory, both):
+            self._set("memory", name, str(size_bytes))
+
+    def watch(self) -> None:
+        """Decide on the running loop what happens when memory is used up, until ``unwatch``. Raises CgroupFailed."""
+        memory = self._directories.get("memory")
+        if memory is None:
+            return
+        if self._event_fd is None:
+            self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            control = cgroup_files.open_file(memory, "memory.oom_control", os.O_RDONLY)
+            try:
+                cgroup_files.write(memory, "cgroup.event_control", f"{self._event_fd} {control}")
+            finally:
+                os.close(control)
+        self._watching = asyncio.get_running_loop()
+        self._watching.add_reader(self._event_fd, self._on_memory_used_up)
+
+    def unwatch(self) -> None:
+        """Let the kernel decide alone again. Idempotent."""
+        if self._watching is not None and self._event_fd is not None:
+            self._watching.remove_reader(self._event_fd)
+            self._watching = None
+            self._set("memory", "memory.oom_control", "0")
+
+    def _on_memory_used_up(self) -> None:
+        assert self._event_fd is not None
+        try:
+            os.eventfd_read(self._event_fd)
+        except BlockingIOError:
+            return
+        self.relieve_memory()
+
+    def relieve_memory(self) -> None:
+        """Make room for files if it is files that use the memory up, else let the kernel kill. Raises CgroupFailed."""
+        memory = self._directories["memory"]
+        files_bytes = cgroup_files.counter((memory / "memory.stat").read_text(), "shmem")
+        room_bytes = memory_files.room_bytes(self._limits, self.memory_bytes() or 0, files_bytes)
+        if self._limits is not None and room_bytes > self._relieved_bytes:
+            self._relieved_bytes = room_bytes
+            self._limit_memory(self._limits.memory_bytes + room_bytes)
+        else:
+            self._set("memory", "memory.oom_control", "0")
 
     def _set(self, controller: str, name: str, text: str) -> None:
         """Write a limit unless it is so already. A kernel that does not count swap is told not to use it."""
@@ -81,8 +137,13 @@ class GroupV1:
         return self.freezer_fd is not None
 
     def peak_memory_bytes(self) -> int | None:
-        """Return the most memory ever used since the last reset; None without a memory controller."""
-        return None if self._peak_fd is None else int(os.pread(self._peak_fd, 32, 0))
+        """Return the most memory used since the last reset, but for files; None without a memory controller."""
+        if self._peak_fd is None:
+            return None
+        peak_bytes = int(os.pread(self._peak_fd, 32, 0))
+        if self._relieved_bytes and self._limits is not None:  # then nobody knows when the files came; not above the limit
+            return min(peak_bytes, self._limits.memory_bytes)
+        return peak_bytes
 
     def memory_bytes(self) -> int | None:
         """Return the memory in use now; None without a memory controller."""
@@ -104,16 +165,17 @@ class GroupV1:
         self.thaw()
         if memory := self._directories.get("memory"):
             cgroup_files.write_if_there(memory, "memory.force_empty", "0")
+            self._relieved_bytes = 0
         if self._peak_fd is not None:
             os.pwrite(self._peak_fd, b"0", 0)
         return True
 
     def close(self) -> None:
         """Close the descriptors; the directories stay."""
-        for fd in (self._peak_fd, self._usage_fd, self.freezer_fd):
+        for fd in (self._peak_fd, self._usage_fd, self.freezer_fd, self._event_fd):
             if fd is not None:
                 os.close(fd)
-        self._peak_fd = self._usage_fd = self.freezer_fd = None
+        self._peak_fd = self._usage_fd = self.freezer_fd = self._event_fd = None
 
     def destroy(self) -> None:
         """Close, kill what is left, and remove the directories. Blocks. Raises CgroupFailed."""

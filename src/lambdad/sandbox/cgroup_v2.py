@@ -1,4 +1,9 @@
-"""Cgroups of version 2: one directory, and the rule that processes live in leaves only."""
+"""Cgroups of version 2: one directory, and the rule that processes live in leaves only.
+
+Memory: the kernel counts files in a tmpfs against the memory of whoever writes them, but /tmp has a size of its own. So, while
+a group is watched, ``memory.high`` is the function's memory (the kernel slows a function down there, and tells), and
+``relieve_memory`` either makes room for the files or lowers ``memory.max`` so that the kernel kills.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import errno as errnos
 import os
 from pathlib import Path
 
-from lambdad.sandbox import cgroup_files, spec
+from lambdad.sandbox import cgroup_events, cgroup_files, memory_files, spec
 
 CONTROLLERS = ("memory", "cpu", "pids")
 CPU_PERIOD_US = 20_000
@@ -24,9 +29,13 @@ class GroupV2:
     # Members that are frozen die at once when they are killed, so nobody needs to be able to thaw in an emergency.
     freezer_fd: int | None = None
 
-    def __init__(self, directory: Path, controllers: frozenset[str]) -> None:
+    def __init__(self, directory: Path, controllers: frozenset[str], events: cgroup_events.FileEvents | None = None) -> None:
         self._directory = directory
         self._controllers = controllers
+        self._events = events
+        self._watch: int | None = None
+        self._limits: spec.Limits | None = None
+        self._relieved_bytes = 0
         cgroup_files.make(directory)
         self._freeze_fd = self._maybe_open("cgroup.freeze", os.O_WRONLY)
         has_memory = "memory" in controllers
@@ -50,8 +59,14 @@ class GroupV2:
 
     def limit(self, limits: spec.Limits) -> None:
         """Set what may be used; may be called again. Raises CgroupFailed."""
+        self._limits = limits
         if "memory" in self._controllers:
-            cgroup_files.write(self._directory, "memory.max", str(limits.memory_bytes))
+            if self._watch is None:
+                cgroup_files.write(self._directory, "memory.max", str(limits.memory_bytes))
+            else:
+                most = limits.memory_bytes + limits.tmp_bytes + memory_files.SHARED_MEMORY_BYTES
+                cgroup_files.write(self._directory, "memory.high", str(limits.memory_bytes + self._relieved_bytes))
+                cgroup_files.write(self._directory, "memory.max", str(most))
             cgroup_files.write_if_there(self._directory, "memory.swap.max", "0")
         if "cpu" in self._controllers:
             cgroup_files.write(self._directory, "cpu.weight", str(min(max(limits.cpu_millicores // 10, 1), 10_000)))
@@ -59,6 +74,31 @@ class GroupV2:
             cgroup_files.write(self._directory, "cpu.max", f"{quota_us} {CPU_PERIOD_US}")
         if "pids" in self._controllers:
             cgroup_files.write(self._directory, "pids.max", str(limits.pids))
+
+    def watch(self) -> None:
+        """Decide on the running loop what happens when memory is used up, until ``unwatch``. Raises WatchFailed."""
+        if "memory" in self._controllers and self._events is not None and self._watch is None:
+            self._watch = self._events.add(self._directory / "memory.events", self.relieve_memory)
+
+    def unwatch(self) -> None:
+        """Let the kernel decide alone again. Idempotent."""
+        if self._watch is not None and self._events is not None:
+            self._events.remove(self._watch)
+            self._watch = None
+            cgroup_files.write_if_there(self._directory, "memory.high", "max")
+
+    def relieve_memory(self) -> None:
+        """Make room for files if it is files that use the memory up, else let the kernel kill. Raises CgroupFailed."""
+        used_bytes = self.memory_bytes() or 0
+        if self._limits is None or used_bytes < self._limits.memory_bytes:
+            return  # another of the events in the file
+        files_bytes = cgroup_files.counter((self._directory / "memory.stat").read_text(), "shmem")
+        room_bytes = memory_files.room_bytes(self._limits, used_bytes, files_bytes)
+        if room_bytes > self._relieved_bytes:
+            self._relieved_bytes = room_bytes
+            cgroup_files.write(self._directory, "memory.high", str(self._limits.memory_bytes + room_bytes))
+        elif used_bytes - files_bytes >= self._limits.memory_bytes - memory_files.STEP_BYTES // 16:
+            cgroup_files.write(self._directory, "memory.max", str(self._limits.memory_bytes + files_bytes))
 
     def freeze(self) -> None:
         """Stop every member where it stands; returns before the last one has stopped."""
@@ -76,9 +116,14 @@ class GroupV2:
         return self._freeze_fd is not None
 
     def peak_memory_bytes(self) -> int | None:
-        """Return the most memory ever used (in use now, before Linux 5.19); None without a memory controller."""
+        """Return the most memory ever used (in use now, before Linux 5.19), but for files; None without a controller."""
         fd = self._usage_fd if self._peak_fd is None else self._peak_fd
-        return None if fd is None else int(os.pread(fd, 32, 0))
+        if fd is None:
+            return None
+        peak_bytes = int(os.pread(fd, 32, 0))
+        if self._relieved_bytes and self._limits is not None:  # then nobody knows when the files came; not above the limit
+            return min(peak_bytes, self._limits.memory_bytes)
+        return peak_bytes
 
     def memory_bytes(self) -> int | None:
         """Return the memory in use now; None without a memory controller."""
@@ -99,6 +144,7 @@ class GroupV2:
         if self.members():
             return False
         self.thaw()
+        self._relieved_bytes = 0
         if "memory" in self._controllers:
             cgroup_files.write_if_there(self._directory, "memory.max", "max")
             if self._peak_fd is None:
@@ -140,7 +186,7 @@ class DriverV2:
     freezer_blocks_kill = False
 
     def __init__(self, hierarchy: cgroup_files.Mounted, instance: str) -> None:
-        self._moved = False
+        self._events = cgroup_events.FileEvents()
         self._parent = self._choose_parent(hierarchy)
         self._subtree = self._parent / f"lambdad-{instance}"
         cgroup_files.make(self._subtree)
@@ -180,10 +226,11 @@ class DriverV2:
 
     def create(self, name: str) -> GroupV2:
         """Make one group. Raises CgroupFailed."""
-        return GroupV2(self._subtree / name, self.controllers)
+        return GroupV2(self._subtree / name, self.controllers, self._events)
 
     def destroy(self) -> None:
         """Kill what is left of this instance and remove its subtree. Blocks. Raises CgroupFailed."""
+        self._events.close()
         cgroup_files.remove(self._subtree)
 
 

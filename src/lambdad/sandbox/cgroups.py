@@ -21,12 +21,14 @@ _PREFIX = "lambdad-"
 class Group(Protocol):
     """What an environment needs of its cgroup. Sync calls take microseconds, except ``reset`` and ``destroy``."""
 
-    freezer_fd: int | None
+    freezer_fd: int | None  # passed to init, which thaws in an emergency
 
     @property
     def can_freeze(self) -> bool: ...
     def open_procs(self) -> list[int]: ...
     def limit(self, limits: spec.Limits) -> None: ...
+    def watch(self) -> None: ...
+    def unwatch(self) -> None: ...
     def freeze(self) -> None: ...
     def thaw(self) -> None: ...
     def peak_memory_bytes(self) -> int | None: ...
@@ -57,6 +59,12 @@ class NoGroup:
         return []
 
     def limit(self, limits: spec.Limits) -> None:
+        return None
+
+    def watch(self) -> None:
+        return None
+
+    def unwatch(self) -> None:
         return None
 
     def freeze(self) -> None:

@@ -104,9 +104,10 @@ class Sandbox:
         return names, fds, close
 
     def born(self, pidfd: int) -> None:
-        """Take over the process that the template has forked."""
+        """Take over the process that the template has forked. Raises CgroupFailed."""
         self._pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._on_gone)
+        self._group.watch()
 
     async def wait_ready(self) -> None:
         """Wait until the fence is complete. Raises SpawnFailed."""
@@ -255,6 +256,7 @@ class Sandbox:
         if self._place is not None:
             await asyncio.to_thread(plain.remove, self._place)
         group, self._group = self._group, cgroups_.NoGroup()
+        group.unwatch()
         await self._release(self).release(group)
 
     # -- what the other side tells
