@@ -352,8 +352,8 @@ def test_what_the_runtime_api_tells(functions: Functions):
         "    if event == 'bytes':\n        call('POST', f'invocation/{request_id}/response', bytes(range(256)))\n"
         "    elif event == 'nothing':\n        call('POST', f'invocation/{request_id}/response', b'')\n"
         "    elif event == 'chunks':\n"
-        "        call('POST', f'invocation/{request_id}/response', iter([b'\"a', b'b\"']), {'Lambda-Runtime-Function-Response-Mode': 'streaming',\n"
-        "             'Transfer-Encoding': 'chunked'})\n"
+        "        call('POST', f'invocation/{request_id}/response', iter([b'\"a', b'b\"']),\n"
+        "             {'Lambda-Runtime-Function-Response-Mode': 'streaming'})\n"
         "    else:\n        answer(request_id, {'now': time.time() * 1000, 'ping': call('GET', '/2018-06-01/ping')[1].decode(),\n"
         "            **{key.lower(): value for key, value in headers.items()}})\n",
         Timeout=7,
@@ -442,8 +442,7 @@ def test_answers_that_are_too_large(functions: Functions, neighbour: str):
     name = deploy(
         functions,
         CLIENT + "last = 0\nwhile True:\n    request_id, event, _ = following()\n    if not event:\n        answer(request_id, last)\n        continue\n"
-        "    try:\n        last = call('POST', f'invocation/{request_id}/response', (b'x' * 1000000 for _ in range(event)),\n"
-        "                    {'Transfer-Encoding': 'chunked'})[0]\n"
+        "    try:\n        last = call('POST', f'invocation/{request_id}/response', (b'x' * 1000000 for _ in range(event)))[0]\n"
         "    except OSError as error:\n        last = type(error).__name__\n        usual.close()\n        answer(request_id, 'too much')\n",
         Timeout=30,
     )
@@ -461,7 +460,7 @@ def test_a_slow_answer_counts_until_it_is_whole(functions: Functions):
         functions,
         CLIENT + "def trickle():\n    for _ in range(100):\n        yield b' '\n        time.sleep(0.05)\n"
         "while True:\n    request_id, event, _ = following()\n"
-        "    call('POST', f'invocation/{request_id}/response', trickle() if event else b'1', {'Transfer-Encoding': 'chunked'})\n",
+        "    call('POST', f'invocation/{request_id}/response', trickle() if event else b'1')\n",
         Timeout=1,
     )
     late = functions.invoke(name, 1)

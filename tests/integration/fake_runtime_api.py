@@ -110,6 +110,9 @@ class FakeRuntimeApi(ThreadingHTTPServer):
         self.chunked = False
         self.close_each = False
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Stay silent: runtimes under test are killed with their connections open."""
+
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.server_address[1]}"

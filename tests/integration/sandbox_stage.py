@@ -128,9 +128,7 @@ async def open_stage(place: Path, isolation: zygote.Isolation | None = None) -> 
         preload="/var/runtime/preloaded.py",
     )
     async with cgroups.open_cgroups(instances.own_instance()) as groups:
-        async with zygote.open_zygote(
-            zygote_spec, code_store=code_store, cgroups=groups, isolation=isolation
-        ) as template:
+        async with zygote.open_zygote(zygote_spec, code_store=code_store, cgroups=groups, isolation=isolation) as template:
             stage = Stage(template, groups, code_store)
             try:
                 yield stage

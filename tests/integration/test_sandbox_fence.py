@@ -65,11 +65,16 @@ ATTEMPTS = {
     "read the kernel's keys": ("open('/proc/keys').read()", ""),
     "hold capabilities": ("[l.split()[1].strip('0') for l in open('/proc/self/status') if l.startswith('Cap')]", [""] * 5),
     "gain privileges": ("'NoNewPrivs:\\t1' in open('/proc/self/status').read()", True),
-    "raise its limits": ("attempt(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))) if 0 else resource.getrlimit(resource.RLIMIT_NOFILE)[1]", 1024),
+    "raise its limits": ("resource.getrlimit(resource.RLIMIT_NOFILE)[1]", 1024),
     "see the machine's network": ("sorted(name for _, name in socket.if_nameindex())", ["lo"]),
     "hold foreign descriptors": ("len(os.listdir('/proc/self/fd'))", 4),
     "see where its cgroup is": ("any('lambdad' in line for line in open('/proc/self/cgroup'))", False),
 }  # fmt: skip
+
+
+def read(path: str) -> str:
+    """Return a small file of /proc."""
+    return Path(path).read_text()
 
 
 async def test_attempts_to_get_out_fail(stage: Stage) -> None:  # noqa: F811
@@ -142,16 +147,14 @@ async def test_neighbours_do_not_share_memory_or_ids(stage: Stage) -> None:  # n
     await wait_written(first, "True")
     _, text = await stage.run("print(libc.shmget(0x1051, 4096, 0o666)); print(open('/proc/self/uid_map').read())")
     assert text.split()[0] == "-1"
-    outer = [Path(f"/proc/{pid}/uid_map").read_text().split() for pid in (first.pid,)]
-    assert outer[0][0] == "993"
-    assert outer[0][1] not in ("0", "993", text.split()[2])
+    inside, outside, count = read(f"/proc/{first.pid}/uid_map").split()
+    assert (inside, count) == ("993", "1")
+    assert outside not in ("0", "993", text.split()[2])
 
 
 async def test_layers_and_code_are_what_was_assigned(stage: Stage) -> None:  # noqa: F811
     """/var/task and /opt show the assigned directories; without a layer /opt is empty."""
-    _, text = await stage.run(
-        "print(open('/var/task/handler.py').read(), open('/opt/handler.py').read())", task="two", opt="one"
-    )
+    _, text = await stage.run("print(open('/var/task/handler.py').read(), open('/opt/handler.py').read())", task="two", opt="one")
     assert text.split() == ["NAME", "=", "'two'", "NAME", "=", "'one'"]
     _, text = await stage.run("print(os.listdir('/opt'), os.listdir('/var/task'))", task=None)
     assert text == "[] []\n"

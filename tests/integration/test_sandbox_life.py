@@ -20,6 +20,15 @@ TICKING = (
 )  # fmt: skip
 
 
+def read(path: str) -> str:
+    """Return a small file of /proc."""
+    return Path(path).read_text()
+
+
+def exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 def descendants_of(pid: int) -> set[int]:
     """Return the pids below ``pid`` in the process tree."""
     found: set[int] = set()
@@ -50,9 +59,7 @@ async def test_environment_and_directory_are_exactly_the_assigned_ones(stage: St
     assert sorted(text.splitlines()) == ["A=1", "B=zwei ü"]
 
 
-@pytest.mark.parametrize(
-    ("argv", "expected"), [(("/bin/nonesuch",), errno.ENOENT), (("/var/task/handler.py",), errno.EACCES)]
-)
+@pytest.mark.parametrize(("argv", "expected"), [(("/bin/nonesuch",), errno.ENOENT), (("/var/task/handler.py",), errno.EACCES)])
 async def test_a_program_that_cannot_start_is_told_apart(stage: Stage, argv: tuple[str, ...], expected: int) -> None:  # noqa: F811
     """ExecFailed carries the errno of the exec."""
     sandbox = await stage.spawn()
@@ -118,17 +125,15 @@ async def test_respawn_ends_a_running_process(stage: Stage) -> None:  # noqa: F8
 
 async def test_nothing_runs_while_frozen(stage: Stage) -> None:  # noqa: F811
     """A frozen function's counter stands still, threads and children included, and goes on after a thaw."""
-    sandbox = await stage.start(
-        "file = os.open('/tmp/count', os.O_RDWR | os.O_CREAT)\nprint('up', flush=True)\n" + TICKING
-    )
+    sandbox = await stage.start("file = os.open('/tmp/count', os.O_RDWR | os.O_CREAT)\nprint('up', flush=True)\n" + TICKING)
     await wait_written(sandbox, "up")
-    counter = Path(f"/proc/{sandbox.pid}/root/tmp/count")
+    counter = f"/proc/{sandbox.pid}/root/tmp/count"
 
     async def changes() -> bool:
-        before = counter.read_text()
+        before = read(counter)
         try:
             async with asyncio.timeout(0.15):
-                while counter.read_text() == before:
+                while read(counter) == before:
                     await asyncio.sleep(0.005)
         except TimeoutError:
             return False
@@ -163,7 +168,7 @@ async def test_kill_takes_everything_along(stage: Stage, frozen: bool) -> None: 
     async with asyncio.timeout(10):
         await asyncio.gather(sandbox.kill(), sandbox.kill())
         await sandbox.kill()
-    assert not [pid for pid in (template, *below) if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in (template, *below) if exists(pid)]
     assert sandbox.runtime_listener.fileno() == -1
     assert stage.cgroups.statistics().in_use == 0
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import struct
 
 import pytest
 from hypothesis import given
@@ -56,25 +57,54 @@ def test_payloads_of_the_platforms_errors():
     assert list(json.loads(platform_text.response_too_large())) == ["errorMessage", "errorType"]
 
 
+def _events(data: bytes, cuts: list[int]) -> list[lines.LogEvent]:
+    splitter, got, start = lines.LogSplitter(), [], 0
+    for cut in [*cuts, len(data)]:
+        got += splitter.feed(data[start : start + cut])
+        start += cut
+    return got + splitter.flush()
+
+
 @given(st.text(), st.lists(st.integers(0, 40), max_size=20))
 def test_lines_do_not_depend_on_how_bytes_arrive(text: str, cuts: list[int]):
     """However a stream is cut, its lines are the same; nothing is lost."""
-    data = text.encode()
-    splitter, got, start = lines.LineSplitter(), [], 0
-    for cut in cuts:
-        got += splitter.feed(data[start : start + cut])
-        start += cut
-    got += splitter.feed(data[start:])
-    got += splitter.flush()
     expected = text.split("\n")
     if expected[-1] == "":
         expected.pop()
-    assert got == expected
+    assert [event.text for event in _events(text.encode(), cuts)] == expected
 
 
-def test_a_line_without_end_is_cut():
+FRAMES = st.tuples(st.just(True), st.text(max_size=30), st.integers(0, 2**60))
+LINES = st.tuples(st.just(False), st.text(st.characters(exclude_characters="\n"), min_size=1, max_size=30), st.none())
+
+
+@given(st.lists(st.one_of(FRAMES, LINES), max_size=8), st.lists(st.integers(0, 40), max_size=20))
+def test_frames_are_one_event_each_wherever_they_stand(pieces: list[tuple[bool, str, int | None]], cuts: list[int]):
+    """Lines and framed records come out in the order in which they were written, framed ones whole and with their time."""
+    data, expected = b"", []
+    for framed, text, at_us in pieces:
+        if framed:
+            content = text.encode()
+            data += lines.MARK + struct.pack(">IQ", len(content), at_us) + content
+            expected.append(lines.LogEvent(text.removesuffix("\n"), at_us))
+        else:
+            data += text.encode() + b"\n"
+            expected.append(lines.LogEvent(text))
+    assert _events(data, cuts) == expected
+
+
+@given(st.binary(max_size=60).map(lambda data: data.replace(b"~", lines.MARK)), st.lists(st.integers(0, 9), max_size=20))
+def test_any_bytes_are_taken(data: bytes, cuts: list[int]):
+    """Broken frames and broken text never raise."""
+    _events(data.replace(b"x", lines.MARK), cuts)
+
+
+def test_an_event_without_end_is_cut():
     """A function cannot make the platform keep more than one event's worth of its output."""
-    splitter = lines.LineSplitter()
+    splitter = lines.LogSplitter()
     got = splitter.feed(b"x" * (3 * lines.MAX_EVENT_BYTES + 5))
-    assert [len(line) for line in got] == [lines.MAX_EVENT_BYTES] * 3
-    assert splitter.flush() == ["xxxxx"]
+    assert [len(event.text) for event in got] == [lines.MAX_EVENT_BYTES] * 3
+    assert [event.text for event in splitter.flush()] == ["xxxxx"]
+    frame_of_more = lines.MARK + struct.pack(">IQ", 2**31, 0)
+    splitter.feed(frame_of_more + b"y" * (lines.MAX_EVENT_BYTES + 100))
+    assert len(splitter.flush()[0].text) <= 200

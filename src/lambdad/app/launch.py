@@ -35,6 +35,9 @@ def prepare_data_dir(settings: Settings) -> None:
     """
     uid = server_uid() if settings.isolation != "plain" else os.geteuid()
     settings.data_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    mode = settings.data_dir.stat().st_mode & 0o777
+    if uid != os.geteuid() and not mode & 0o001:
+        settings.data_dir.chmod(mode | 0o001)  # the server, another user, must get through; what is in it guards itself
     settings.run_dir.mkdir(mode=0o755, exist_ok=True)
     for folder, mode in ((settings.server_dir, 0o700), (settings.code_store, 0o700)):
         folder.mkdir(mode=mode, exist_ok=True)

@@ -1,8 +1,8 @@
 """Cgroups of version 1: one directory per controller, and a freezer whose prisoners cannot be killed before a thaw.
 
 Memory: the kernel counts files in a tmpfs against the memory of whoever writes them, but /tmp has a size of its own. So, while
-a group is watched, the kernel stops a function at its limit instead of killing at once, and ``relieve_memory`` either makes
-room for the files or lets the kernel kill.
+a group is watched, its limit is raised as its files grow, ahead of them; and at the limit the kernel stops the function instead
+of killing it at once, until ``relieve_memory`` has made room or lets it kill. A writer that outruns the watching sees ENOMEM.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno as errnos
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from lambdad.sandbox import cgroup_files, memory_files, spec
@@ -35,6 +35,7 @@ class GroupV1:
         self._limits: spec.Limits | None = None
         self._relieved_bytes = 0
         self._event_fd: int | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._watching: asyncio.AbstractEventLoop | None = None
         if cpu := self._directories.get("cpu"):
             cgroup_files.write(cpu, "cpu.cfs_period_us", str(CPU_PERIOD_US))
@@ -57,6 +58,7 @@ class GroupV1:
         self._limit_memory(limits.memory_bytes + self._relieved_bytes)
         if self._watching is not None:
             self._set("memory", "memory.oom_control", "1")  # stop, do not kill, and tell
+            self._look()
         self._set("cpu", "cpu.cfs_quota_us", str(max(1000, limits.cpu_millicores * CPU_PERIOD_US // 1000)))
         self._set("pids", "pids.max", str(limits.pids))
 
@@ -84,10 +86,38 @@ class GroupV1:
 
     def unwatch(self) -> None:
         """Let the kernel decide alone again. Idempotent."""
+        self._rest()
         if self._watching is not None and self._event_fd is not None:
             self._watching.remove_reader(self._event_fd)
             self._watching = None
             self._set("memory", "memory.oom_control", "0")
+
+    def _look(self) -> None:
+        """Raise the limit ahead of growing files, and look again when they could have used it up."""
+        if self._watching is None or self._limits is None:
+            return
+        used_bytes = self.memory_bytes() or 0
+        limit_bytes = self._limits.memory_bytes + self._relieved_bytes
+        if used_bytes > limit_bytes // 2:
+            self._make_room(used_bytes)
+            limit_bytes = self._limits.memory_bytes + self._relieved_bytes
+        self._rest()
+        self._looking = self._watching.call_later(memory_files.look_again_s(limit_bytes, used_bytes), self._look)
+
+    def _rest(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+
+    def _make_room(self, used_bytes: int) -> bool:
+        """Raise the limit if files have grown; says whether it was raised. Raises CgroupFailed."""
+        files_bytes = cgroup_files.counter((self._directories["memory"] / "memory.stat").read_text(), "shmem")
+        room_bytes = memory_files.room_bytes(self._limits, used_bytes, files_bytes)
+        if self._limits is None or room_bytes <= self._relieved_bytes:
+            return False
+        self._relieved_bytes = room_bytes
+        self._limit_memory(self._limits.memory_bytes + room_bytes)
+        return True
 
     def _on_memory_used_up(self) -> None:
         assert self._event_fd is not None
@@ -99,13 +129,7 @@ class GroupV1:
 
     def relieve_memory(self) -> None:
         """Make room for files if it is files that use the memory up, else let the kernel kill. Raises CgroupFailed."""
-        memory = self._directories["memory"]
-        files_bytes = cgroup_files.counter((memory / "memory.stat").read_text(), "shmem")
-        room_bytes = memory_files.room_bytes(self._limits, self.memory_bytes() or 0, files_bytes)
-        if self._limits is not None and room_bytes > self._relieved_bytes:
-            self._relieved_bytes = room_bytes
-            self._limit_memory(self._limits.memory_bytes + room_bytes)
-        else:
+        if not self._make_room(self.memory_bytes() or 0):
             self._set("memory", "memory.oom_control", "0")
 
     def _set(self, controller: str, name: str, text: str) -> None:
@@ -123,11 +147,13 @@ class GroupV1:
 
     def freeze(self) -> None:
         """Stop every member where it stands; returns before the last one has stopped."""
+        self._rest()
         if self.freezer_fd is not None:
             os.pwrite(self.freezer_fd, b"FROZEN", 0)
 
     def thaw(self) -> None:
         """Let the members go on."""
+        self._look()
         if self.freezer_fd is not None:
             os.pwrite(self.freezer_fd, b"THAWED", 0)
 
@@ -165,7 +191,8 @@ class GroupV1:
         self.thaw()
         if memory := self._directories.get("memory"):
             cgroup_files.write_if_there(memory, "memory.force_empty", "0")
-            self._relieved_bytes = 0
+        self._relieved_bytes = 0
+        self._limits = None
         if self._peak_fd is not None:
             os.pwrite(self._peak_fd, b"0", 0)
         return True
@@ -205,6 +232,9 @@ class DriverV1:
     def create(self, name: str) -> GroupV1:
         """Make one group. Raises CgroupFailed."""
         return GroupV1({controller: subtree / name for controller, subtree in self._subtrees.items()})
+
+    def stop_watching(self) -> None:
+        """Nothing is shared between groups that would have to be stopped."""
 
     def destroy(self) -> None:
         """Kill what is left of this instance and remove its subtree. Blocks. Raises CgroupFailed."""

@@ -64,9 +64,8 @@ class GroupV2:
             if self._watch is None:
                 cgroup_files.write(self._directory, "memory.max", str(limits.memory_bytes))
             else:
-                most = limits.memory_bytes + limits.tmp_bytes + memory_files.SHARED_MEMORY_BYTES
                 cgroup_files.write(self._directory, "memory.high", str(limits.memory_bytes + self._relieved_bytes))
-                cgroup_files.write(self._directory, "memory.max", str(most))
+                cgroup_files.write(self._directory, "memory.max", str(memory_files.most_bytes(limits)))
             cgroup_files.write_if_there(self._directory, "memory.swap.max", "0")
         if "cpu" in self._controllers:
             cgroup_files.write(self._directory, "cpu.weight", str(min(max(limits.cpu_millicores // 10, 1), 10_000)))
@@ -97,7 +96,7 @@ class GroupV2:
         if room_bytes > self._relieved_bytes:
             self._relieved_bytes = room_bytes
             cgroup_files.write(self._directory, "memory.high", str(self._limits.memory_bytes + room_bytes))
-        elif used_bytes - files_bytes >= self._limits.memory_bytes - memory_files.STEP_BYTES // 16:
+        elif used_bytes - files_bytes >= self._limits.memory_bytes - memory_files.MARGIN_BYTES:
             cgroup_files.write(self._directory, "memory.max", str(self._limits.memory_bytes + files_bytes))
 
     def freeze(self) -> None:
@@ -228,9 +227,12 @@ class DriverV2:
         """Make one group. Raises CgroupFailed."""
         return GroupV2(self._subtree / name, self.controllers, self._events)
 
+    def stop_watching(self) -> None:
+        """Stop listening to all groups' events; on the loop's own thread."""
+        self._events.close()
+
     def destroy(self) -> None:
         """Kill what is left of this instance and remove its subtree. Blocks. Raises CgroupFailed."""
-        self._events.close()
         cgroup_files.remove(self._subtree)
 
 

@@ -46,6 +46,7 @@ class Driver(Protocol):
     controllers: frozenset[str]
 
     def create(self, name: str) -> Group: ...
+    def stop_watching(self) -> None: ...
     def destroy(self) -> None: ...
 
 
@@ -100,6 +101,9 @@ class NoDriver:
 
     def create(self, name: str) -> NoGroup:
         return NoGroup()
+
+    def stop_watching(self) -> None:
+        return None
 
     def destroy(self) -> None:
         return None
@@ -231,4 +235,5 @@ async def open_cgroups(instance: str) -> AsyncIterator[Cgroups]:
     try:
         yield cgroups
     finally:
+        cgroups.driver.stop_watching()
         await asyncio.to_thread(cgroups.close)

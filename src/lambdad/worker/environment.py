@@ -4,8 +4,10 @@ Resource handling: an `Environment` owns its sandbox, its Runtime API connection
 """
 
 import asyncio
+import errno
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from lambdad.kit.clock import NowMs
 from lambdad.machines import environment as machine
 from lambdad.machines import platform_text
 from lambdad.sandbox import fence
+from lambdad.sandbox import spec as sandbox_spec
 from lambdad.wire import frames
 from lambdad.worker import endpoint, output, platform_log, runtime_api
 from lambdad.worker.ports import Exit, Sandbox
@@ -54,6 +57,7 @@ class Environment:
         now_ms: NowMs,
         upstream: tuple[str, int],
         notices: tuple[str, ...] = (),
+        program: str = "",
         missing_program: str = "",
     ) -> None:
         self.spec = spec
@@ -67,6 +71,7 @@ class Environment:
         self._now_ms = now_ms
         self._upstream = upstream
         self._notices = notices
+        self._program = program
         self._missing_program = missing_program
         self._loop = asyncio.get_running_loop()
         self._state = machine.begin(time.monotonic())
@@ -193,6 +198,9 @@ class Environment:
                     self._sandbox.limit(self._limits)
                 case machine.ReportInit():
                     self._report_init(command)
+                case machine.KillRuntime():
+                    self._launches += 1  # from here on, the end of the present process is nobody's news
+                    self._actions.put_nowait(command)
                 case _:
                     self._actions.put_nowait(command)
         self._set_timer()
@@ -227,7 +235,11 @@ class Environment:
             await start(self._assignment)
         except fence.ExecFailed as error:
             log.info("runtime.unstarted environment_id=%s error=%s", self.spec.environment_id, error)
-            self._unstarted = self._missing_program or f"fork/exec: {error}"
+            if self._program:
+                self._unstarted = self._missing_program or f"fork/exec {self._program}: {os.strerror(error.errno).lower()}"
+            else:
+                status = 127 if error.errno == errno.ENOENT else 126  # as a shell has it
+                self._exit = sandbox_spec.Exit(status, None, False)
             self._feed(machine.Exited())
 
     async def _watch(self, launch: int) -> None:

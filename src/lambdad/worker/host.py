@@ -37,7 +37,8 @@ class Prepared:
     runtime_version: str
     runtime_version_arn: str
     notices: tuple[str, ...] = ()  # lines for the function's log, such as that another minor version of the language is used
-    missing_program: str = ""  # what to say when the runtime's program is not there
+    program: str = ""  # the entrypoint that is executed; "" where AWS starts the runtime from a shell
+    missing_program: str = ""  # what to say because there is no such entrypoint; "" if there is
 
 
 class Kitchen(Protocol):
@@ -168,6 +169,7 @@ class Worker:
             runtime_version=prepared.runtime_version,
             runtime_version_arn=prepared.runtime_version_arn,
             notices=prepared.notices,
+            program=prepared.program,
             missing_program=prepared.missing_program,
             upstream=self._upstream,
             send=send,

@@ -144,6 +144,8 @@ class Kitchen:
             customer,
             plan.environment,
         )
+        if plan.bootstrap:
+            variables["_LAMBDA_TELEMETRY_LOG_FD"] = "1"  # our runtimes frame their records; they take the variable away
         share = max(spec.memory_mib * 1000 // FULL_CPU_MEMORY_MIB, 1)
         limits = sandbox_spec.Limits(
             memory_bytes=spec.memory_mib * _MIB,
@@ -152,12 +154,13 @@ class Kitchen:
             pids=PIDS,
             tmp_bytes=spec.ephemeral_storage_mib * _MIB,
         )
+        command, found = self._command(plan, spec) if plan.kind is plans.Kind.EXEC else (None, True)
         assignment = self._stove.assignment(
             task=spec.task,
             opt=spec.layers or None,
             limits=limits,
             variables=variables,
-            command=self._command(plan, spec) if plan.kind is plans.Kind.EXEC else None,
+            command=command,
             cwd=task_root,
         )
         return host.Prepared(
@@ -167,7 +170,8 @@ class Kitchen:
             runtime_version=match.version_name,
             runtime_version_arn=match.version_arn(spec.region),
             notices=plan.notes,
-            missing_program=plans.missing_entrypoint(plan),
+            program=command[0] if command and match.interpreter is None else "",
+            missing_program="" if found else plans.missing_entrypoint(plan),
         )
 
     async def close(self) -> None:
@@ -180,17 +184,17 @@ class Kitchen:
         for counter in self._counters.values():
             await counter.template.close()
 
-    def _command(self, plan: plans.RuntimePlan, spec: frames.EnvironmentSpec) -> tuple[str, ...]:
-        """Choose the first command whose program is there; of an OS-only function that is its own, or one of a layer's."""
+    def _command(self, plan: plans.RuntimePlan, spec: frames.EnvironmentSpec) -> tuple[tuple[str, ...], bool]:
+        """Choose the first command whose program is there, of an OS-only function its own or one of a layer's, and say if one is."""
         places = {"/var/task": spec.task, "/opt": spec.layers}
-        for command in plan.commands[:-1]:
+        for command in plan.commands:
             program = command[0]
             for target, name in places.items():
                 if name and program.startswith(f"{target}/"):
                     program = str(self._code_store / name) + program.removeprefix(target)
             if Path(program).is_file():
-                return command
-        return plan.commands[-1]
+                return command, True
+        return plan.commands[-1], False
 
 
 def _natural(name: str) -> list[tuple[bool, int | str]]:

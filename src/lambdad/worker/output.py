@@ -61,7 +61,7 @@ class OutputReader:
         self._fd = fd
         self._now_ms = now_ms
         self._emit = emit
-        self._lines = lines.LineSplitter()
+        self._lines = lines.LogSplitter()
         self.ended = False
 
     def drain(self, reads: int = READS_AT_ONCE) -> None:
@@ -80,12 +80,12 @@ class OutputReader:
                 self.ended = True
                 return
             at_ms = self._now_ms()
-            for line in self._lines.feed(data):
-                self._emit(at_ms, line)
+            for text, at_us in self._lines.feed(data):
+                self._emit(at_ms if at_us is None else min(at_us // 1000, at_ms), text)
             if len(data) < READ_BYTES:
                 return
 
     def flush(self) -> None:
         """Give out the unfinished line, as at the end of an invocation."""
-        for line in self._lines.flush():
-            self._emit(self._now_ms(), line)
+        for text, _ in self._lines.flush():
+            self._emit(self._now_ms(), text)

@@ -66,6 +66,7 @@ class RuntimeApi {
     const answer = this._exchange(Buffer.from(head + "\r\n", "latin1"), true);
     answer.catch(() => {}); // seen by whoever ends the stream
     const socket = this.socket;
+    socket.unref(); // the handler still runs
     return {
       write(chunk, done) {
         if (!chunk.length) return done();
@@ -78,6 +79,7 @@ class RuntimeApi {
       end(trailers) {
         let tail = "0\r\n";
         for (const name in trailers) tail += `${name}: ${trailers[name]}\r\n`;
+        socket.ref();
         socket.write(tail + "\r\n", "latin1");
         return answer;
       },
@@ -475,6 +477,7 @@ const awslambda = {
 function makeResponseStream(api, target, echo, highWaterMark) {
   const { Writable } = require("node:stream");
   let sender = null;
+  let closed = false;
   let contentType = "application/octet-stream";
   const begin = () => {
     sender = api.stream(target, {
@@ -489,6 +492,7 @@ function makeResponseStream(api, target, echo, highWaterMark) {
   const stream = new Writable({
     highWaterMark,
     write(chunk, _, done) {
+      if (closed) return done();
       if (!sender) begin();
       sender.write(chunk, done);
     },
@@ -507,7 +511,22 @@ function makeResponseStream(api, target, echo, highWaterMark) {
     if (sender) throw new Error("Cannot set content-type, too late.");
     contentType = String(type);
   };
-  return { stream, hasBegun: () => sender !== null, end: (trailers) => sender.end(trailers) };
+  return {
+    stream,
+    hasBegun: () => sender !== null,
+    /** After a failure: let what was written before it go out, and nothing after it. */
+    settle: () =>
+      new Promise((resolve) => {
+        if (stream.destroyed || stream.writableFinished) return resolve();
+        stream.on("finish", resolve);
+        stream.on("close", resolve);
+        if (!stream.writableEnded) stream.end();
+      }),
+    end(trailers) {
+      closed = true;
+      return sender.end(trailers);
+    },
+  };
 }
 
 // --- Invoke ----------------------------------------------------------------------------------------------------------
@@ -621,7 +640,11 @@ class Runtime {
       await response.end({});
     } catch (error) {
       stream.on("error", () => {}); // what the handler still does with it changes nothing
-      if (!response.hasBegun()) throw error;
+      if (!response.hasBegun()) {
+        stream.destroy();
+        throw error;
+      }
+      await response.settle();
       await this.fail(error, "Invoke Error", (payload) =>
         response.end({
           "Lambda-Runtime-Function-Error-Type": errorHeaders(error, payload)["Lambda-Runtime-Function-Error-Type"],

@@ -267,7 +267,8 @@ class FrameSink:
     """
 
     def __init__(self, fd):
-        os.set_inheritable(fd, False)
+        if fd > 2:
+            os.set_inheritable(fd, False)
         self._fd = fd
         self._lock = threading.Lock()
 
