@@ -161,9 +161,9 @@ def test_reports_what_the_handler_raises(python: str, task: Path) -> None:
         assert cause["exceptions"][0]["stack"][0]["label"] == "handler"
         runtime.wait_idle()
         assert runtime.output() == (
-            "[ERROR] Odd: bad ünicode\nTraceback (most recent call last):\n"
-            f'{NBSP}{NBSP}File "{file}", line 19, in handler\n{NBSP * 4}inner(event)\n'
-            f'{NBSP}{NBSP}File "{file}", line 12, in inner\n{NBSP * 4}raise Odd("bad " + event["text"])\n'
+            "[ERROR] Odd: bad ünicode\rTraceback (most recent call last):\r"
+            f'{NBSP}{NBSP}File "{file}", line 19, in handler\r{NBSP * 4}inner(event)\r'
+            f'{NBSP}{NBSP}File "{file}", line 12, in inner\r{NBSP * 4}raise Odd("bad " + event["text"])\n'
         )
 
 
@@ -300,7 +300,7 @@ def test_reports_why_init_failed(python: str, task: Path, handler: str) -> None:
         assert post.json() == {"errorMessage": message, "errorType": kind, "requestId": "", "stackTrace": []}
         assert post.headers["lambda-runtime-function-error-type"] == kind
         assert runtime.wait_exit() == 1
-        assert runtime.output() == f"[ERROR] {kind}: {message}\nTraceback (most recent call last):\n"
+        assert runtime.output() == f"[ERROR] {kind}: {message}\rTraceback (most recent call last):\n"
 
 
 def test_reports_code_that_fails_while_it_is_imported(python: str, task: Path) -> None:

@@ -58,9 +58,15 @@ class Link(asyncio.Protocol):
                 continue
             try:
                 await self._gone.wait()
-            finally:
-                if self._transport is not None:
-                    self._transport.abort()
+            except asyncio.CancelledError:
+                self._leave()
+                raise
+
+    def _leave(self) -> None:
+        """Hang up, as opposed to being left."""
+        self.welcome = None
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # asyncio's and uvloop's transports have no common class

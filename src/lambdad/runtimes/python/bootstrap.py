@@ -254,6 +254,8 @@ def _describe(thing):
 class PipeSink:
     """Writes log records to standard output; the platform splits them at newlines."""
 
+    line_end = "\r"  # within a record that must stay one event
+
     def write(self, text):
         """Write one record."""
         sys.stdout.write(text)
@@ -265,6 +267,8 @@ class FrameSink:
 
     Frame, big endian: 4 bytes mark, 4 bytes length of the text, 8 bytes Unix time in microseconds, the text in UTF-8.
     """
+
+    line_end = "\n"
 
     def __init__(self, fd):
         if fd > 2:
@@ -441,7 +445,7 @@ def _log_error(payload):
         for line in entry.rstrip("\n").split("\n"):
             text = line.lstrip(" ")
             lines.append(_NBSP * (len(line) - len(text)) + text)
-    _sink.write("\n".join(lines) + "\n")
+    _sink.write(_sink.line_end.join(lines) + "\n")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
