@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -18,7 +20,7 @@ DEAD = "4194305-1-{}"  # pids end at 4194304
 class FakeKernel:
     """Plain files where the kernel's would be: directories get their control files when they are made."""
 
-    V1 = {
+    V1: ClassVar = {
         "memory": ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max_usage_in_bytes",
                    "memory.usage_in_bytes", "memory.force_empty", "memory.stat", "memory.oom_control"),
         "cpu": ("cpu.cfs_period_us", "cpu.cfs_quota_us"),
@@ -32,11 +34,23 @@ class FakeKernel:
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.place = place
         self.make = cgroup_files.make
+        self.write = cgroup_files.write
+        self.busy: set[Path] = set()
         monkeypatch.setattr(cgroup_files, "make", self._make)
+        monkeypatch.setattr(cgroup_files, "write", self._write)
 
     def _make(self, directory: Path) -> None:
         self.make(directory)
         self.populate(directory)
+
+    def _write(self, directory: Path, name: str, text: str) -> None:
+        if name == "cgroup.subtree_control":
+            if directory in self.busy and cgroup_files.members(directory):
+                raise cgroup_files.CgroupFailed("hand down", errno.EBUSY)
+            text = (directory / name).read_text() + " " + text.lstrip("+")
+        if name == "cgroup.procs":
+            (directory.parent / name).write_text("")
+        self.write(directory, name, text)
 
     def populate(self, directory: Path) -> None:
         controller = directory.relative_to(self.place).parts[0]
@@ -138,19 +152,7 @@ def test_version_2_uses_its_own_delegated_cgroup(kernel: FakeKernel) -> None:
     """Controllers are handed down from this process's own cgroup to the subtree."""
     proc_self = version_2(kernel)
     own = kernel.place / "unified/user.slice/lambdad.service"
-    # A fake subtree_control keeps the last write only, so say beforehand what the kernel would have made of them.
-    write = cgroup_files.write
-
-    def enabling(directory: Path, name: str, text: str) -> None:
-        if name == "cgroup.subtree_control":
-            text = (directory / name).read_text() + " " + text.lstrip("+")
-        write(directory, name, text)
-
-    cgroup_v2.cgroup_files.write = enabling
-    try:
-        driver = cgroups.detect("me", proc_self)
-    finally:
-        cgroup_v2.cgroup_files.write = write
+    driver = cgroups.detect("me", proc_self)
     assert (driver.version, driver.controllers) == (2, {"memory", "cpu", "pids"})
     group = driver.create("e1")
     assert isinstance(group, cgroup_v2.GroupV2)
@@ -169,6 +171,18 @@ def test_version_2_uses_its_own_delegated_cgroup(kernel: FakeKernel) -> None:
     driver.stop_watching()
 
 
+def test_version_2_moves_processes_into_a_leaf_where_it_may(kernel: FakeKernel) -> None:
+    """At a container's top the processes are moved beside the subtree, because controllers are for leaves only."""
+    proc_self = version_2(kernel, "/")
+    top = kernel.place / "unified"
+    kernel.busy.add(top)
+    (top / "cgroup.procs").write_text("4194305\n")
+    driver = cgroups.detect("me", proc_self)
+    assert driver.controllers == {"memory", "cpu", "pids"}
+    assert (top / "lambdad-supervisor/cgroup.procs").read_text() == "4194305"
+    assert (top / "lambdad-me").is_dir()
+
+
 async def test_version_2_makes_room_for_files_and_kills_for_the_rest(kernel: FakeKernel) -> None:
     """When memory.events changes, files raise memory.high; anything else lowers memory.max to what is allowed."""
     place = kernel.place / "unified/group"
@@ -180,25 +194,22 @@ async def test_version_2_makes_room_for_files_and_kills_for_the_rest(kernel: Fak
     assert (place / "memory.high").read_text() == str(128 * MIB)
     assert (place / "memory.max").read_text() == str(memory_files.most_bytes(LIMITS))
 
-    async def event(used: int, files: int) -> tuple[int, int]:
-        (place / "memory.current").write_text(f"{used * MIB}\n")
-        (place / "memory.stat").write_text(f"anon 1\nshmem {files * MIB}\n")
-        changed = asyncio.Event()
-        relieve = group.relieve_memory
-        group.relieve_memory = lambda: (relieve(), changed.set())  # type: ignore[method-assign, assignment, func-returns-value]
-        group.unwatch()
-        group.watch()
-        (place / "memory.events").write_text("high 1\n")
-        async with asyncio.timeout(5):
-            await changed.wait()
-        group.relieve_memory = relieve  # type: ignore[method-assign]
-        group.unwatch()
-        group.watch()
+    def now() -> tuple[int, int]:
         return int((place / "memory.high").read_text()) // MIB, int((place / "memory.max").read_text()) // MIB
 
-    (place / "memory.high").write_text("max")
-    assert await event(130, 100) == (128 + 100 + 64, 128 + 512 + 64)
-    assert (await event(400, 100))[1] == 128 + 100
+    async def after_event(used: int, files: int) -> tuple[int, int]:
+        before = now()
+        (place / "memory.current").write_text(f"{used * MIB}\n")
+        (place / "memory.stat").write_text(f"anon 1\nshmem {files * MIB}\n")
+        (place / "memory.events").write_text("high 1\n")
+        async with asyncio.timeout(5):
+            while now() == before:
+                await asyncio.sleep(0)
+        return now()
+
+    assert await after_event(130, 100) == (128 + 100 + 64, 128 + 512 + 64)
+    assert await after_event(400, 100) == (128 + 100 + 64, 128 + 100)
+    group.unwatch()
     group.close()
     driver_events.close()
 

@@ -158,7 +158,6 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         plane = DataPlane(
             _SpecSource(settings, derived, now_ms),
             logs.store.append,
-            concurrency_limit=settings.account_concurrency,
             keep_alive_s=settings.keep_alive_s,
         )
         link = Link(settings.worker_socket.relative_to(settings.data_dir), plane)
@@ -171,6 +170,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         registry = Registry(database, spawn)
         await registry.load()
         registry.on_change(_Retiring(plane))
+        plane.runtimes_in_use = lambda: {function.latest.runtime for function in registry.everything() if function.latest.runtime}
         layers = Layers(
             database,
             registry,
@@ -300,6 +300,7 @@ class _SpecSource:
             log_format=version.log_format,
             application_log_level=version.application_log_level or "",
             system_log_level=version.system_log_level or "",
+            runtime_version_arn=version.runtime_version_arn or "",
         )
 
 

@@ -9,11 +9,11 @@ is in one pool from its Start to its Stopped.
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from lambdad.dataplane import ports
 from lambdad.machines import assignment, concurrency
-from lambdad.model import limits
 from lambdad.model.function import FunctionKey, FunctionVersion
 from lambdad.model.invocation import Invocation, Outcome, RuntimeUnavailable, SystemFailure, Throttled
 from lambdad.wire import frames
@@ -62,11 +62,10 @@ class DataPlane:
         make_spec: ports.SpecSource,
         log_sink: ports.LogSink,
         *,
-        concurrency_limit: int = limits.CONCURRENT_EXECUTIONS,
         keep_alive_s: float = 600.0,
     ) -> None:
         self.link: ports.WorkerLink | None = None  # set once by the composition root
-        self.concurrency_limit = concurrency_limit
+        self.runtimes_in_use: Callable[[], Iterable[str]] = tuple  # likewise: those of the functions that there are
         self._make_spec = make_spec
         self._log_sink = log_sink
         self._keep_alive_s = keep_alive_s
@@ -201,6 +200,8 @@ class DataPlane:
     # What the worker says.
     def worker_came(self, welcome: frames.Welcome) -> None:
         self._present.set()
+        for runtime in self.runtimes_in_use():
+            self.prepare(runtime)
         for deployment in self._deployments.values():
             while assignment.needs_start(deployment.pool):
                 self._start(deployment)

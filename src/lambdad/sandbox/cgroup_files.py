@@ -67,7 +67,7 @@ def _below(place: Path, root: str, path: str) -> Path:
 def write(directory: Path, name: str, text: str) -> None:
     """Write one control file. Raises CgroupFailed."""
     try:
-        fd = os.open(directory / name, os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(directory / name, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         try:
             os.write(fd, text.encode())
         finally:

@@ -50,6 +50,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     application_log_level: str = ""
     system_log_level: str = ""
     initialization_type: str = "on-demand"
+    runtime_version_arn: str = ""
 
 
 # Server to worker.

@@ -168,7 +168,7 @@ class Kitchen:
             assignment=assignment,
             limits=replace(limits, cpu_cap_millicores=share) if self._capped else limits,
             runtime_version=match.version_name,
-            runtime_version_arn=match.version_arn(spec.region),
+            runtime_version_arn=spec.runtime_version_arn or match.version_arn(spec.region),
             notices=plan.notes,
             program=command[0] if command and match.interpreter is None else "",
             missing_program="" if found else plans.missing_entrypoint(plan),

@@ -8,6 +8,7 @@ Source: AWS Lambda developer guide, "Using the Lambda runtime API for custom run
 
 import base64
 import binascii
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Protocol
@@ -21,6 +22,7 @@ NEXT = PREFIX + "invocation/next"
 INVOCATION = PREFIX + "invocation/"
 INIT_ERROR = PREFIX + "init/error"
 MAX_CONNECTIONS = 64
+REFUSED_LINGER_S = 5.0
 
 LIMITS = http1.Limits(
     header_bytes=1024 * 1024,  # error causes travel in headers
@@ -67,6 +69,18 @@ class RuntimeApi(http1.Connection):
     def disconnected(self) -> None:
         self.polling = False
         self._environment.connections.discard(self)
+
+    def refuse(self, status: int, reason: bytes) -> None:
+        """Answer what cannot be read. An answer of the function that is too large to be read to its end is still its answer."""
+        reading = self._reading
+        super().refuse(status, reason)
+        self.loop.call_later(REFUSED_LINGER_S, self._cut)
+        if status == 413 and reading is not None and reading.method == "POST" and reading.target.startswith(INVOCATION):
+            with contextlib.suppress(UnknownRequest, machine.IllegalEvent):
+                self._environment.oversize_posted(reading.target[len(INVOCATION) :].partition("/")[0])
+
+    def _cut(self) -> None:
+        self.transport.abort()
 
     def request_received(self, request: http1.Request) -> None:
         target, method = request.target, request.method
