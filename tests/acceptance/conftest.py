@@ -75,12 +75,17 @@ class Lambdad:
         self._clients.clear()
         return status
 
-    def client(self, service: str, **options: Any) -> Any:
-        """Return a boto3 client that tries once; the same one for the same options, until we stop."""
+    def client(self, service: str, *, checks: bool = True, **options: Any) -> Any:
+        """
+        Return a boto3 client that tries once; the same one for the same options, until we stop.
+
+        Args:
+            checks: whether boto3 itself refuses what its model of the service does not allow.
+        """
         given = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1", **options}
-        wanted = (service, *sorted(given.items()))
+        wanted = (service, checks, *sorted(given.items()))
         if wanted not in self._clients:
-            config = Config(retries={"max_attempts": 0}, read_timeout=60, max_pool_connections=64)
+            config = Config(retries={"max_attempts": 0}, read_timeout=60, max_pool_connections=64, parameter_validation=checks)
             self._clients[wanted] = boto3.client(service, endpoint_url=self.url, config=config, **given)
         return self._clients[wanted]
 
@@ -145,6 +150,10 @@ class Functions:
         self._names.append(name)
         self.settle(name)
         return name
+
+    def adopt(self, name: str) -> None:
+        """Delete this function too after the test."""
+        self._names.append(name)
 
     def settle(self, name: str) -> None:
         for _ in range(500):

@@ -295,7 +295,7 @@ def test_a_runtime_that_reports_its_init_error(functions: Functions):
     """What is posted to init/error is the payload, to the letter."""
     name = deploy(
         functions,
-        CLIENT + "body = b'{\"errorMessage\": \"no database\",  \"errorType\": \"Function.NoDatabase\", \"stackTrace\": []}'\n"
+        CLIENT + 'body = b\'{"errorMessage": "no database",  "errorType": "Function.NoDatabase", "stackTrace": []}\'\n'
         "status, body, _ = call('POST', 'init/error', body, {'Lambda-Runtime-Function-Error-Type': 'Function.NoDatabase'})\n"
         "print(status, body, flush=True)\nsys.exit(1)\n",
     )
@@ -303,7 +303,7 @@ def test_a_runtime_that_reports_its_init_error(functions: Functions):
     assert answer["StatusCode"] == 200 and answer["FunctionError"] == "Unhandled"
     assert answer["Payload"] == {"errorMessage": "no database", "errorType": "Function.NoDatabase", "stackTrace": []}
     assert "Error Type: Function.NoDatabase" in answer["LogResult"]
-    assert "202 b'{\"status\":\"OK\"}\\n'" in functions.log_lines(name)
+    assert '202 b\'{"status":"OK"}\\n\'' in functions.log_lines(name)
 
 
 @needs_system_python
@@ -441,7 +441,8 @@ def test_answers_that_are_too_large(functions: Functions, neighbour: str):
     """7 MB is AWS's error and 413 for the runtime; it goes on. So it is with 300 MB, that nobody reads to the end."""
     name = deploy(
         functions,
-        CLIENT + "last = 0\nwhile True:\n    request_id, event, _ = following()\n    if not event:\n        answer(request_id, last)\n        continue\n"
+        CLIENT
+        + "last = 0\nwhile True:\n    request_id, event, _ = following()\n    if not event:\n        answer(request_id, last)\n        continue\n"
         "    last = call('POST', f'invocation/{request_id}/response', (b'x' * 1000000 for _ in range(event)))[0]\n    usual.close()\n",
         Timeout=30,
         MemorySize=1769,

@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from lambdad.sandbox import cgroups, fence, instances, private_root, spec, zygote
 
 PRELOADED = """
@@ -110,14 +108,15 @@ async def wait_written(sandbox: fence.Sandbox, text: str) -> str:
 
 
 @asynccontextmanager
-async def open_stage(place: Path, isolation: zygote.Isolation | None = None) -> AsyncIterator[Stage]:
+async def open_stage(
+    place: Path, isolation: zygote.Isolation | None = None, interpreter: Path = Path(sys.executable)
+) -> AsyncIterator[Stage]:
     """Open a stage whose files are below ``place``; at the end all its sandboxes are killed."""
     code_store = place / "code"
     for name in ("one", "two"):
         (code_store / name).mkdir(parents=True)
         (code_store / name / "handler.py").write_text(f"NAME = {name!r}\n")
     (place / "preloaded.py").write_text(PRELOADED)
-    interpreter = Path(sys.executable)
     zygote_spec = spec.ZygoteSpec(
         name="stage",
         interpreter=str(interpreter),
@@ -135,16 +134,3 @@ async def open_stage(place: Path, isolation: zygote.Isolation | None = None) -> 
             finally:
                 for sandbox in stage.sandboxes:
                     await sandbox.kill()
-
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with open_stage(tmp_path) as opened:
-        yield opened
-
-
-needs_root = [
-    pytest.mark.sandbox,
-    pytest.mark.privileged,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: cgroups and other users' ids"),
-]

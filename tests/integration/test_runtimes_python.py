@@ -356,14 +356,15 @@ def test_hides_packages_installed_beside_the_interpreter(python: str, task: Path
 
 FORKER = """
 import importlib.util, json, os, sys
-spec = importlib.util.spec_from_file_location("bootstrap", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-sys.modules["bootstrap"] = module
-spec.loader.exec_module(module)
 sys.path.insert(0, sys.argv[3])
+spec = importlib.util.spec_from_file_location("__preloaded__", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules["__preloaded__"] = module
+spec.loader.exec_module(module)
 module.preload(("fake_sdk",))
-sys.path.remove(sys.argv[3])
+secret = "of the template"
 if os.fork() == 0:
+    del sys.modules["__preloaded__"]
     module.main({"environment": json.loads(sys.argv[2]), "cwd": "/"})
 os.wait()
 """
@@ -377,9 +378,13 @@ def test_becomes_a_function_in_a_forked_child(python: str, task: Path, tmp_path:
     root = tmp_path / "task"
     root.mkdir()
     (root / "forked.py").write_text(
-        "import fake_sdk, os, sys\n"
+        "import fake_sdk, os, subprocess, sys\n"
         "def handler(event, context):\n"
-        "    return [fake_sdk.origin, os.environ.get('MINE'), os.environ.get('LEAK'), os.getcwd(), sys.argv[1:]]\n"
+        "    import __main__\n"
+        "    leaks = [os.environ.get('LEAK'), hasattr(__main__, 'secret'), sys.argv[1:], sys.path[-2:-1]]\n"
+        "    subprocess.run(['echo', 'from a child process'])\n"
+        "    exit\n"
+        "    return [fake_sdk.origin, os.environ.get('MINE'), os.getcwd(), leaks]\n"
     )
     if own_copy:
         (root / "fake_sdk.py").write_text("origin = 'mine'\n")
@@ -389,14 +394,20 @@ def test_becomes_a_function_in_a_forked_child(python: str, task: Path, tmp_path:
             "_HANDLER": "forked.handler",
             "AWS_LAMBDA_RUNTIME_API": runtime.api.address,
             "LAMBDA_TASK_ROOT": str(root),
+            "LAMBDA_RUNTIME_DIR": "/runtime-dir",
+            "_LAMBDA_TELEMETRY_LOG_FD": "1",
+            "PATH": "/usr/bin:/bin",
             "MINE": "yes",
         }
-        command = [PYTHONS[python], "-c", FORKER, str(BOOTSTRAP), json.dumps(variables), str(tmp_path / "sdk")]
-        template = subprocess.Popen(command, env={"LEAK": "template", "PYTHONDONTWRITEBYTECODE": "1"})
+        command = [PYTHONS[python], "-I", "-S", "-c", FORKER, str(BOOTSTRAP), json.dumps(variables), str(tmp_path / "sdk")]
+        template = subprocess.Popen(command, env={"LEAK": "template"}, stdout=subprocess.PIPE)
         try:
-            answer = runtime.invoke({}).json()
-            assert answer == ["mine" if own_copy else "platform", "yes", None, "/", []]
+            origin, mine, cwd, leaks = runtime.invoke({}).json()
+            assert (origin, mine, cwd) == ("mine" if own_copy else "platform", "yes", "/")
+            assert leaks[:3] == [None, False, []] and leaks[3][0].endswith("lib-dynload")
         finally:
             runtime.api.events.put(None)
             runtime.api.events.put(None)
-            assert template.wait(timeout=WAIT_S) == 0
+            output, _ = template.communicate(timeout=WAIT_S)
+            assert template.returncode == 0
+        assert output == b"from a child process\n"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sandbox_stage import needs_root
+from sandbox_fixtures import needs_root
 
 from lambdad.sandbox import cgroup_files, cgroups, instances
 

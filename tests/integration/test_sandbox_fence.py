@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from sandbox_stage import Stage, needs_root, stage, wait_written, written  # noqa: F401
+from sandbox_fixtures import needs_root, stage  # noqa: F401
+from sandbox_stage import Stage, wait_written, written
 
 from lambdad.sandbox import syscall_numbers
 

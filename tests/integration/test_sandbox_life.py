@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
-from sandbox_stage import LIMITS, Stage, needs_root, stage, wait_written, written  # noqa: F401
+from sandbox_fixtures import needs_root, stage  # noqa: F401
+from sandbox_stage import LIMITS, Stage, wait_written, written
 
 from lambdad.sandbox import channel, fence, spec, zygote
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from sandbox_stage import LIMITS, MEBIBYTE, Stage, needs_root, stage, wait_written, written  # noqa: F401
+from sandbox_fixtures import needs_root, stage  # noqa: F401
+from sandbox_stage import LIMITS, MEBIBYTE, Stage, wait_written, written
 
 from lambdad.sandbox import spec
 

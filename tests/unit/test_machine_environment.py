@@ -21,6 +21,7 @@ from lambdad.machines.environment import (
     KillRuntime,
     NextCalled,
     OversizePosted,
+    PollLost,
     Relaunch,
     ReportInit,
     ResponsePosted,
@@ -70,6 +71,15 @@ def test_cold_start_then_two_invocations_in_one_environment():
         >> InvokeArrived("r2", 3)
         << Deliver("r2")
     )
+
+
+def test_a_poll_that_is_given_up_is_not_answered():
+    """What arrives while nobody polls is delivered to the next poll; at any other time a lost poll means nothing."""
+    play = ready() >> PollLost()
+    assert play and play.at(1) >> InvokeArrived("r1", 3)
+    assert play.at(1.5) >> NextCalled() << Deliver("r1")
+    assert play >> PollLost()
+    assert play >> ResponsePosted("r1") << Finish("r1", Cause.SUCCESS, 0.5) >> PollLost() >> NextCalled()
 
 
 def test_an_invocation_that_arrives_before_the_next_poll_waits_for_it():
@@ -141,6 +151,7 @@ def test_stop_ends_it_once():
 
 EVENTS = st.one_of(
     st.just(NextCalled()),
+    st.just(PollLost()),
     st.just(InitErrorPosted()),
     st.builds(InvokeArrived, st.sampled_from(["a", "b"]), st.just(3.0)),
     st.builds(ResponsePosted, st.sampled_from(["a", "b"])),

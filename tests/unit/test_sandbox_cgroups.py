@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,12 +24,12 @@ class FakeKernel:
     V1: ClassVar = {
         "memory": ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max_usage_in_bytes",
                    "memory.usage_in_bytes", "memory.force_empty", "memory.stat", "memory.oom_control"),
-        "cpu": ("cpu.cfs_period_us", "cpu.cfs_quota_us"),
+        "cpu": ("cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.shares"),
         "pids": ("pids.max",),
         "freezer": ("freezer.state",),
     }  # fmt: skip
     V2 = ("cgroup.freeze", "cgroup.kill", "memory.max", "memory.high", "memory.swap.max", "memory.peak", "memory.current",
-          "memory.events", "memory.stat", "memory.oom.group", "cpu.max", "pids.max", "cgroup.subtree_control",
+          "memory.events", "memory.stat", "memory.oom.group", "cpu.max", "cpu.weight", "pids.max", "cgroup.subtree_control",
           "cgroup.controllers")  # fmt: skip
 
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +117,16 @@ def test_version_1_is_found_where_memory_is(kernel: FakeKernel) -> None:
     assert (kernel.place / "freezer/lambdad-me/e1/freezer.state").read_text() == "FROZEN"
     group.thaw()
     assert (kernel.place / "freezer/lambdad-me/e1/freezer.state").read_text() == "THAWED"
+    assert isinstance(group, cgroup_v1.GroupV1)
+    group.close()
+
+
+def test_a_cap_above_the_share_lets_idle_processors_be_used(kernel: FakeKernel) -> None:
+    """The share weighs among functions, the cap bounds a function alone."""
+    group = cgroups.detect("me", version_1(kernel)).create("e1")
+    group.limit(replace(LIMITS, cpu_millicores=72, cpu_cap_millicores=1000))
+    cpu = kernel.place / "cpu/lambdad-me/e1"
+    assert [(cpu / name).read_text() for name in ("cpu.shares", "cpu.cfs_quota_us")] == ["73", "20000"]
     assert isinstance(group, cgroup_v1.GroupV1)
     group.close()
 

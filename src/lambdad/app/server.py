@@ -33,6 +33,7 @@ from lambdad.services.lambda_.code import Code
 from lambdad.services.lambda_.code_links import CodeLinks
 from lambdad.services.lambda_.functions import World
 from lambdad.services.lambda_.invoke import Invocations, Invoker
+from lambdad.services.lambda_.layer_permissions import LayerPermissions
 from lambdad.services.lambda_.layers import Layers
 from lambdad.services.lambda_.permissions import Permissions
 from lambdad.services.lambda_.preparation import Preparation
@@ -188,7 +189,12 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             links,
             world,
             architectures={ARCHITECTURES.get(platform.machine().lower(), "x86_64")},
-            chapters=(layers, Permissions(registry, world.new_uuid), Invocations(invoker, events)),
+            chapters=(
+                layers,
+                LayerPermissions(database, world.new_uuid),
+                Permissions(registry, world.new_uuid),
+                Invocations(invoker, events),
+            ),
             concurrency_limit=settings.account_concurrency,
             unreserved_min=min(100, settings.account_concurrency // 10),
         )

@@ -151,7 +151,8 @@ class DataPlane:
     def _start(self, deployment: _Deployment) -> None:
         assert self.link is not None
         if len(self._homes) >= self.link.capacity and not self._evict():
-            self._fail_waiting(deployment, Throttled(concurrency.ThrottleReason.ACCOUNT))
+            newest = deployment.pool.waiting.pop()  # those before it have environments on their way
+            self._end(newest, Throttled(concurrency.ThrottleReason.ACCOUNT))
             return
         environment_id = secrets.token_hex(16)
         spec = self._make_spec(deployment.version, environment_id)

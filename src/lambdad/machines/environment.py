@@ -57,6 +57,11 @@ class NextCalled: ...
 
 
 @dataclass(frozen=True, slots=True)
+class PollLost:
+    """The runtime has hung up while it waited for the next event."""
+
+
+@dataclass(frozen=True, slots=True)
 class InitErrorPosted: ...
 
 
@@ -140,7 +145,9 @@ class Relaunch:
 class KillEnvironment: ...
 
 
-Event: TypeAlias = NextCalled | InitErrorPosted | InvokeArrived | ResponsePosted | ErrorPosted | OversizePosted | Exited | Tick | StopAsked
+Event: TypeAlias = (
+    NextCalled | PollLost | InitErrorPosted | InvokeArrived | ResponsePosted | ErrorPosted | OversizePosted | Exited | Tick | StopAsked
+)
 Command: TypeAlias = Announce | ReportInit | Deliver | Finish | KillRuntime | Relaunch | KillEnvironment
 
 _POSTED = {ResponsePosted: Cause.SUCCESS, ErrorPosted: Cause.FUNCTION_ERROR, OversizePosted: Cause.TOO_LARGE}
@@ -167,6 +174,8 @@ def step(env: Environment, event: Event, now_s: float) -> tuple[Environment, lis
             return env, []
         return Environment(State.STOPPED), [KillEnvironment()]
     if env.state is State.STOPPED and isinstance(event, Exited | Tick):
+        return env, []
+    if isinstance(event, PollLost) and env.state is not State.READY:
         return env, []
     if isinstance(event, Tick) and (env.deadline_s is None or now_s < env.deadline_s):
         return env, []
@@ -217,6 +226,8 @@ def _ready(env: Environment, event: Event, now_s: float) -> tuple[Environment, l
             return Environment(State.BUSY, now_s, request_id, now_s + timeout_s), [Deliver(request_id)]
         case Exited():
             return Environment(State.RESET), [KillRuntime()]
+        case PollLost():
+            return Environment(State.SETTLING), []
         case NextCalled():  # another poll of a runtime that gave its first one up
             return env, []
     raise _illegal(env, event)

@@ -59,7 +59,9 @@ class GroupV1:
         if self._watching is not None:
             self._set("memory", "memory.oom_control", "1")  # stop, do not kill, and tell
             self._look()
-        self._set("cpu", "cpu.cfs_quota_us", str(max(1000, limits.cpu_millicores * CPU_PERIOD_US // 1000)))
+        cap_millicores = limits.cpu_cap_millicores or limits.cpu_millicores
+        self._set("cpu", "cpu.shares", str(max(2, limits.cpu_millicores * 1024 // 1000)))
+        self._set("cpu", "cpu.cfs_quota_us", str(max(1000, cap_millicores * CPU_PERIOD_US // 1000)))
         self._set("pids", "pids.max", str(limits.pids))
 
     def _limit_memory(self, size_bytes: int) -> None:

@@ -46,9 +46,9 @@ class Limits:
     """
     What one environment may use.
 
-    ``memory_bytes`` counts its /tmp and its page cache too; there is no swap. ``cpu_millicores`` is its share of the
-    processors where they do not suffice for all, 1000 for a whole one; ``cpu_cap_millicores`` is the most it ever gets, None being
-    its share.
+    Files in /tmp may take ``tmp_bytes`` on top of ``memory_bytes``; there is no swap. ``cpu_millicores`` is its share of the
+    processors where they do not suffice for all, 1000 for a whole one; ``cpu_cap_millicores`` is the most it ever gets,
+    None being its share.
     """
 
     memory_bytes: int

@@ -112,6 +112,7 @@ class Environment:
                         case machine.KillRuntime():
                             await self._sandbox.stop_runtime()
                             watcher.cancel()
+                            self._hang_up()
                         case machine.Relaunch():
                             await self._launch(self._sandbox.respawn)
                             watcher = tasks.create_task(self._watch(self._launches))
@@ -128,8 +129,7 @@ class Environment:
             self._loop.remove_reader(self._sandbox.output)
             self._reader.drain()
             self._reader.flush()
-            for connection in list(self.connections):
-                connection.close()
+            self._hang_up()
             server.close()
             relay_server.close()
             relay.close()
@@ -159,6 +159,11 @@ class Environment:
         self._poll = connection
         self._feed(machine.NextCalled())
 
+    def poll_lost(self, connection: runtime_api.RuntimeApi) -> None:
+        if connection is self._poll:
+            self._poll = None
+            self._feed(machine.PollLost())
+
     def response_posted(self, request_id: str, body: bytes, content_type: str) -> None:
         self._expect(request_id).answer = body
         self._feed(machine.ResponsePosted(request_id))
@@ -175,6 +180,12 @@ class Environment:
     def init_error_posted(self, body: bytes, error_type: str) -> None:
         self._failure = (error_type, body)
         self._feed(machine.InitErrorPosted())
+
+    def _hang_up(self) -> None:
+        """Close what processes left behind that are no more."""
+        self._poll = None
+        for connection in list(self.connections):
+            connection.close()
 
     def _expect(self, request_id: str) -> _Invocation:
         current = self._current

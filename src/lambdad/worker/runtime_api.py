@@ -42,6 +42,8 @@ class Environment(Protocol):
 
     def next_called(self, connection: "RuntimeApi") -> None: ...
 
+    def poll_lost(self, connection: "RuntimeApi") -> None: ...
+
     def response_posted(self, request_id: str, body: bytes, content_type: str) -> None: ...
 
     def error_posted(self, request_id: str, body: bytes, error_type: str) -> None: ...
@@ -67,8 +69,10 @@ class RuntimeApi(http1.Connection):
         self._environment.connections.add(self)
 
     def disconnected(self) -> None:
-        self.polling = False
         self._environment.connections.discard(self)
+        if self.polling:
+            self.polling = False
+            self._environment.poll_lost(self)
 
     def refuse(self, status: int, reason: bytes) -> None:
         """Answer what cannot be read. An answer of the function that is too large to be read to its end is still its answer."""

@@ -23,6 +23,7 @@ const API = "/2018-06-01/runtime/";
 const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
 const HIGH_WATER_MARK = Symbol.for("aws.lambda.runtime.handler.streaming.highWaterMark");
 const FRAME_TEXT = 0xa55a0003; // AWS's mark of a framed log record
+const MAX_FRAME_BYTES = 256 * 1024 - 32; // of a log event; longer records become several
 const MAX_CAUSE_BYTES = 8192; // of the X-Ray cause header: a server may refuse long heads
 const EXIT_AFTER_REJECTION = 128;
 const EXIT_AFTER_EXCEPTION = 129;
@@ -231,12 +232,16 @@ function writePlain(text) {
 
 /** Write one record in a frame: 4 bytes mark, 4 bytes length, 8 bytes Unix time in microseconds, the text. Big endian. */
 function writeFramed(text) {
-  const record = Buffer.from(text + "\n");
-  const head = Buffer.alloc(16);
-  head.writeUInt32BE(FRAME_TEXT, 0);
-  head.writeUInt32BE(record.length, 4);
-  head.writeBigInt64BE(BigInt(Date.now()) * 1000n, 8);
-  writeAll(telemetryFd, Buffer.concat([head, record]));
+  const microseconds = BigInt(Date.now()) * 1000n;
+  const record = text + "\n";
+  for (let at = 0; at < record.length; at += MAX_FRAME_BYTES / 4) {
+    const part = Buffer.from(record.slice(at, at + MAX_FRAME_BYTES / 4));
+    const head = Buffer.alloc(16);
+    head.writeUInt32BE(FRAME_TEXT, 0);
+    head.writeUInt32BE(part.length, 4);
+    head.writeBigInt64BE(microseconds, 8);
+    writeAll(telemetryFd, Buffer.concat([head, part]));
+  }
 }
 
 function logText(level, values) {

@@ -8,6 +8,7 @@ Standard library only, any CPython from 3.8 on, one file: it is bound to /var/ru
 Source: Lambda Developer Guide, "Using the Lambda runtime API" and "Log and monitor Python Lambda functions".
 """
 
+import builtins
 import importlib
 import io
 import json
@@ -26,6 +27,7 @@ import traceback
 _API = "/2018-06-01/runtime/"
 _RUNTIME_DIR = "/var/runtime"
 _FRAME_TEXT = 0xA55A0003  # AWS's mark of a framed log record
+_MAX_FRAME_BYTES = 256 * 1024 - 26  # of a log event; longer records become several
 _MAX_CAUSE_BYTES = 8_192  # of the X-Ray cause header: a server may refuse long heads
 _NBSP = "\u00a0"
 _SCALARS = frozenset((str, int, float, bool, type(None)))
@@ -272,17 +274,22 @@ class FrameSink:
 
     def __init__(self, fd):
         if fd > 2:
+            if fd > 2:
             os.set_inheritable(fd, False)
         self._fd = fd
         self._lock = threading.Lock()
 
     def write(self, text):
         """Write one record."""
-        data = text.encode("utf-8", "replace")
-        frame = struct.pack(">IIQ", _FRAME_TEXT, len(data), time.time_ns() // 1000) + data
+        _flush()  # the descriptor may be standard output's: what was printed before stays before
+        at_us = time.time_ns() // 1000
         with self._lock:
-            while frame:
-                frame = frame[os.write(self._fd, frame) :]
+            while text:
+                part, text = text[: _MAX_FRAME_BYTES // 4], text[_MAX_FRAME_BYTES // 4 :]
+                data = part.encode("utf-8", "replace")
+                frame = struct.pack(">IIQ", _FRAME_TEXT, len(data), at_us) + data
+                while frame:
+                    frame = frame[os.write(self._fd, frame) :]
 
 
 _sink = PipeSink()
@@ -567,7 +574,10 @@ def _set_paths():
     task = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
     layers = ["/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"]
     extra = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    library = [path for path in sys.path if path and os.path.basename(path) not in site]
+    home = os.path.dirname(os.__file__)
+    archive = "python%d%d.zip" % sys.version_info[:2]
+    library = [path for path in sys.path if path.startswith(home) or os.path.basename(path) == archive]
+    library = [path for path in library if os.path.basename(path) not in site]
     own = (_RUNTIME_DIR, here, os.environ.get("LAMBDA_RUNTIME_DIR", _RUNTIME_DIR))
     path = [entry for entry in [task, *layers, *extra, *library] if entry not in own]
     sys.path[:] = list(dict.fromkeys([*path, own[2]]))
@@ -598,7 +608,9 @@ def _become_function(payload):
     for name in ("SIGTERM", "SIGINT", "SIGCHLD", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     if __name__ != "__main__":
-        sys.modules["__main__"] = sys.modules.pop(__name__, None) or sys.modules["__main__"]
+        sys.modules.pop(__name__, None)
+        sys.modules["__main__"] = type(sys)("__main__")
+        sys.modules["__main__"].__file__ = sys.argv[0]
     _open_output()
     _open_logs()
     _set_paths()
@@ -635,6 +647,12 @@ def preload(modules=()):
         file = getattr(sys.modules.get(top), "__file__", None) or "<frozen"
         if not file.startswith(library) or "site-packages" in file:
             _preloaded.add(top)
+    if not hasattr(builtins, "exit"):  # started with -S
+        import site
+
+        site.setquit()
+        site.setcopyright()
+        site.sethelper()
     gc.collect()
     gc.freeze()
 

@@ -18,7 +18,7 @@ def enter(plan: dict[str, Any]) -> None:
 
     Args:
         plan: ``{"binds": [[source, target, read_only], ...], "directories": ["/opt", ...], "writable": ["/tmp"],
-            "files": {"/etc/hosts": "..."}, "links": {"/bin": "usr/bin"}, "size_bytes": 4194304}``. Binds are made
+            "files": {"/etc/hosts": "..."}, "links": {"/bin": "usr/bin"}, "size_bytes": 4194304, "proc": true}``. Binds are made
             in their order; a source that does not exist is an error, so leave out what is optional.
 
     Raises:
@@ -58,7 +58,8 @@ def enter(plan: dict[str, Any]) -> None:
             _touch(place)
         kernel.bind(own_fds % fd, place, read_only=read_only)
         os.close(fd)
-    kernel.mount(own_fds % proc, os.path.join(root, "proc"), None, kernel.MS_BIND | kernel.MS_REC)
+    if plan.get("proc", True):
+        kernel.mount(own_fds % proc, os.path.join(root, "proc"), None, kernel.MS_BIND | kernel.MS_REC)
     os.close(proc)
     kernel.pivot_root_here(root)
     kernel.mount(None, "/", None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV)

@@ -1,0 +1,232 @@
+"""The data plane against a fake worker: what it sends, and what it makes of what it hears."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lambdad.dataplane.plane import NO_RUNTIME, DataPlane
+from lambdad.model.function import FunctionVersion
+from lambdad.model.ids import AccountId, Region, RequestId
+from lambdad.model.invocation import Invocation, Outcome, RuntimeUnavailable, SystemFailure, Throttled
+from lambdad.wire import frames
+
+VERSION = FunctionVersion(
+    account=AccountId("000000000000"),
+    region=Region("us-east-1"),
+    name="f",
+    deployment_id="d1",
+    revision_id="r",
+    last_modified="",
+    runtime="python3.11",
+    handler="app.handler",
+    role="arn:aws:iam::000000000000:role/r",
+    timeout_s=3,
+    memory_mib=128,
+    ephemeral_storage_mib=512,
+    code_sha256="00",
+    code_size_bytes=1,
+    log_group="/aws/lambda/f",
+)
+WELCOME = frames.Welcome(worker_id="w", isolation="none", runtimes=[], interpreters=[], architectures=[], max_environments=3)
+
+
+class FakeWorker:
+    """Remembers what it was sent; answers when it is told to."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self.plane = plane
+        self.capacity = 3
+        self.sent: list[tuple[Any, bytes]] = []
+
+    def send(self, message: frames.ToWorker, body: bytes = b"") -> None:
+        self.sent.append((message, body))
+
+    def take(self, kind: type) -> list[Any]:
+        taken = [message for message, _ in self.sent if isinstance(message, kind)]
+        self.sent = [(message, body) for message, body in self.sent if not isinstance(message, kind)]
+        return taken
+
+    def start_all(self) -> list[str]:
+        ids = [message.spec.environment_id for message in self.take(frames.Start)]
+        for environment_id in ids:
+            self.plane.worker_said(frames.Ready(environment_id=environment_id, init_ms=1.0), b"")
+        return ids
+
+    def answer_all(self, payload: bytes = b"1") -> list[frames.Invoke]:
+        invokes = self.take(frames.Invoke)
+        for invoke in invokes:
+            answer = frames.Answer(environment_id=invoke.environment_id, request_id=invoke.request_id)
+            self.plane.worker_said(answer, payload)
+        return invokes
+
+
+@pytest.fixture
+async def worker() -> FakeWorker:
+    logged: list[Any] = []
+    plane = DataPlane(_spec, lambda *line: logged.append(line), keep_alive_s=10.0)
+    fake = FakeWorker(plane)
+    plane.link = fake
+    plane.worker_came(WELCOME)
+    fake.logged = logged  # type: ignore[attr-defined]  # for one test
+    return fake
+
+
+def _spec(version: FunctionVersion, environment_id: str) -> frames.EnvironmentSpec:
+    return frames.EnvironmentSpec(
+        environment_id=environment_id,
+        account=version.account,
+        region=version.region,
+        function_name=version.name,
+        function_arn=version.arn,
+        version=version.version,
+        runtime="python3.11",
+        handler="h",
+        memory_mib=128,
+        timeout_s=3,
+        ephemeral_storage_mib=512,
+        task="00",
+        log_group=version.log_group,
+        log_stream=f"stream-{environment_id}",
+    )
+
+
+def call(number: int, *, reserved: int | None = None, version: FunctionVersion = VERSION) -> Invocation:
+    return Invocation(
+        request_id=RequestId(f"r{number}"), version=version, invoked_arn=version.arn, payload=b"{}", reserved_concurrency=reserved
+    )
+
+
+async def begin(plane: DataPlane, *calls: Invocation, limit: int = 1000) -> list["asyncio.Task[Outcome]"]:
+    tasks = [asyncio.ensure_future(plane.invoke(one, limit)) for one in calls]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_a_cold_and_a_warm_invocation(worker: FakeWorker):
+    """The first starts an environment, the second uses it again."""
+    (first,) = await begin(worker.plane, call(1))
+    (environment_id,) = worker.start_all()
+    worker.answer_all(b"one")
+    assert (await first).payload == b"one"
+    (second,) = await begin(worker.plane, call(2))
+    assert worker.take(frames.Start) == []
+    assert [invoke.environment_id for invoke in worker.answer_all(b"two")] == [environment_id]
+    assert (await second).payload == b"two"
+
+
+async def test_limits_throttle_with_awss_reasons(worker: FakeWorker):
+    """The account's pool and a reservation are told apart; what ends makes room."""
+    first, second, third = await begin(worker.plane, call(1), call(2), call(3, reserved=0), limit=1)
+    with pytest.raises(Throttled, match=r"^ConcurrentInvocationLimitExceeded$"):
+        await second
+    with pytest.raises(Throttled, match=r"^ReservedFunctionConcurrentInvocationLimitExceeded$"):
+        await third
+    worker.start_all()
+    worker.answer_all()
+    await first
+    (again,) = await begin(worker.plane, call(4), limit=1)
+    worker.answer_all()
+    await again
+
+
+async def test_a_caller_who_goes_away_leaves_nothing_behind(worker: FakeWorker):
+    """The invocation runs on and is counted until its end; its outcome is dropped."""
+    (first,) = await begin(worker.plane, call(1), limit=1)
+    first.cancel()
+    (second,) = await begin(worker.plane, call(2), limit=1)
+    with pytest.raises(Throttled):
+        await second
+    worker.start_all()
+    worker.answer_all()
+    (third,) = await begin(worker.plane, call(3), limit=1)
+    worker.answer_all()
+    await third
+
+
+async def test_a_worker_that_goes_fails_what_it_ran_and_keeps_what_waits(worker: FakeWorker):
+    """Nobody can say how the one ended; the other has not begun, and the next worker runs it."""
+    running, waiting = await begin(worker.plane, call(1), call(2))
+    starts = worker.take(frames.Start)
+    worker.plane.worker_said(frames.Ready(environment_id=starts[0].spec.environment_id, init_ms=1.0), b"")
+    worker.plane.worker_went()
+    with pytest.raises(SystemFailure):
+        await running
+    worker.sent.clear()
+    worker.plane.worker_came(WELCOME)
+    worker.start_all()
+    worker.answer_all(b"later")
+    assert (await waiting).payload == b"later"
+    assert worker.plane.statistics().busy == 0
+
+
+async def test_an_environment_that_dies_fails_its_invocation(worker: FakeWorker):
+    """The next invocation gets another one."""
+    (first,) = await begin(worker.plane, call(1))
+    (environment_id,) = worker.start_all()
+    worker.plane.worker_said(frames.Stopped(environment_id=environment_id, reason="failed: X"), b"")
+    with pytest.raises(SystemFailure):
+        await first
+    (second,) = await begin(worker.plane, call(2))
+    assert worker.start_all() != [environment_id]
+    worker.answer_all()
+    await second
+
+
+async def test_a_runtime_that_nobody_has(worker: FakeWorker):
+    """The worker's text reaches the caller."""
+    (first,) = await begin(worker.plane, call(1))
+    (start,) = worker.take(frames.Start)
+    worker.plane.worker_said(frames.Stopped(environment_id=start.spec.environment_id, reason=f"{NO_RUNTIME}no ruby here"), b"")
+    with pytest.raises(RuntimeUnavailable, match="no ruby here"):
+        await first
+
+
+async def test_retired_deployments_end_when_they_are_done(worker: FakeWorker):
+    """Idle environments end at once, busy ones after their invocation; the new deployment's are others."""
+    idle, busy = await begin(worker.plane, call(1), call(2))
+    worker.start_all()
+    answers = worker.take(frames.Invoke)
+    worker.plane.worker_said(frames.Answer(environment_id=answers[0].environment_id, request_id=answers[0].request_id), b"")
+    await idle
+    worker.plane.retire(VERSION.key, frozenset({"d2"}))
+    assert [stop.environment_id for stop in worker.take(frames.Stop)] == [answers[0].environment_id]
+    worker.plane.worker_said(frames.Answer(environment_id=answers[1].environment_id, request_id=answers[1].request_id), b"")
+    await busy
+    assert [stop.environment_id for stop in worker.take(frames.Stop)] == [answers[1].environment_id]
+    (new,) = await begin(worker.plane, call(3, version=replace(VERSION, deployment_id="d2")))
+    assert len(worker.start_all()) == 1
+    worker.answer_all()
+    await new
+
+
+async def test_idle_environments_give_way_when_the_worker_is_full(worker: FakeWorker):
+    """The one idle for longest is ended for another function's; with none idle the caller is throttled."""
+    others = [replace(VERSION, name=f"g{n}", deployment_id=f"g{n}") for n in range(4)]
+    for number in range(3):
+        (one,) = await begin(worker.plane, call(number, version=others[number]))
+        worker.start_all()
+        worker.answer_all()
+        await one
+    (fourth,) = await begin(worker.plane, call(9, version=others[3]))
+    assert len(worker.take(frames.Stop)) == 1
+    worker.start_all()
+    busy = await begin(worker.plane, *(call(20 + n, version=VERSION) for n in range(3)))
+    with pytest.raises(Throttled):
+        await busy[2]
+    worker.start_all()
+    worker.answer_all()
+    await asyncio.gather(fourth, *busy[:2])
+
+
+async def test_lines_go_to_the_environments_stream(worker: FakeWorker):
+    """Lines of several environments in one frame are told apart, and keep their order."""
+    await begin(worker.plane, call(1), call(2))
+    one, two = worker.start_all()
+    worker.plane.worker_said(frames.LogEvents(events=[(one, 1, "a"), (two, 2, "b"), (one, 3, "c"), ("gone", 4, "d")]), b"")
+    assert [(line[3], line[4]) for line in worker.logged] == [  # type: ignore[attr-defined]
+        (f"stream-{one}", [(1, "a\n"), (3, "c\n")]),
+        (f"stream-{two}", [(2, "b\n")]),
+    ]
+    worker.answer_all()
