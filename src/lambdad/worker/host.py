@@ -156,7 +156,7 @@ class Worker:
             return
         except (OSError, asyncio.CancelledError) as error:
             if isinstance(error, OSError):
-                log.exception("environment.unmade environment_id=%s", environment_id)
+                log.error("environment.unmade environment_id=%s error=%s", environment_id, error)
             send(frames.Stopped(environment_id=environment_id, reason=f"not made: {error}"), b"")
             return
         finally:

@@ -58,8 +58,8 @@ class StemPool:
                 while len(self._spare) < self._target():
                     try:
                         self._spare.append(await self._spawn())
-                    except OSError:
-                        log.exception("stem.failed")
+                    except OSError as error:
+                        log.error("stem.failed error=%s", error)
                         await asyncio.sleep(RETRY_S)
                 await self._wanted.wait()
         finally:

@@ -274,7 +274,6 @@ class FrameSink:
 
     def __init__(self, fd):
         if fd > 2:
-            if fd > 2:
             os.set_inheritable(fd, False)
         self._fd = fd
         self._lock = threading.Lock()
