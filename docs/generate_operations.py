@@ -47,10 +47,10 @@ def built(service_folder: str) -> frozenset[str]:
     """Return the names of the operations that a service's folder has handlers for, e.g. built("lambda_")."""
     names: set[str] = set()
     for path in (SERVICES / service_folder).glob("*.py"):
-        for function in ast.walk(ast.parse(path.read_text())):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(function, ast.FunctionDef) and function.name in ("handlers", "service"):
                 tables = [node for node in ast.walk(function) if isinstance(node, ast.Dict)]
-                names |= {key.value for table in tables for key in table.keys if isinstance(key, ast.Constant)}
+                names |= {str(key.value) for table in tables for key in table.keys if isinstance(key, ast.Constant)}
     return frozenset(names)
 
 
@@ -69,4 +69,5 @@ def names_on(page: str) -> list[str]:
 if __name__ == "__main__":
     import botocore.session
 
-    PAGE.write_text(render(botocore.session.get_session().get_service_model("lambda").operation_names))
+    model = botocore.session.get_session().get_service_model("lambda")
+    PAGE.write_text(render(model.operation_names), encoding="utf-8")

@@ -86,6 +86,11 @@ class Settings:
         return self.data_dir / "server"
 
     @property
+    def root_key(self) -> Path:
+        """The access key that is made where none is configured."""
+        return self.data_dir / "access-key.json"
+
+    @property
     def database(self) -> str:
         return self.database_url or "sqlite://" + quote(str(self.server_dir / "lambdad.sqlite3"))
 

@@ -14,7 +14,7 @@ from conftest import PYTHON, ROLE, Functions, Lambdad, eventually, zipped  # typ
 
 ACCOUNT = "000000000000"
 ECHO = "def handler(event, context):\n    return event\n"
-BULKY: dict[str, str | bytes] = {"app.py": ECHO, **{f"data/{number}.txt": str(number) for number in range(4000)}}
+BULKY: dict[str, str | bytes] = {"app.py": ECHO, **{f"data/{number}.txt": str(number) for number in range(1000)}}
 
 
 def arn(name: str, qualifier: str = "") -> str:

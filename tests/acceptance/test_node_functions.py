@@ -34,7 +34,9 @@ def test_an_es_module(functions: Functions):
     assert re.search(r"\tInit Duration: \d+\.\d\d ms\t\n\Z", cold["LogResult"])
     assert functions.invoke(name, [1])["Payload"] == {"n": 2, "event": [1]}
     first = functions.log_lines(name)[0]
-    assert re.fullmatch(rf"INIT_START Runtime Version: nodejs:{MAJOR}\S*\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:[0-9a-f]+", first)
+    assert re.fullmatch(
+        rf"INIT_START Runtime Version: nodejs:{MAJOR}\S*\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:[0-9a-f]+", first
+    )
 
 
 def test_modules_of_all_kinds(functions: Functions):
@@ -228,7 +230,9 @@ def test_json_logs(functions: Functions):
     assert all(re.fullmatch(TIME, line["timestamp"]) and line["requestId"] == request_id for line in logged)
     assert [line["level"] for line in logged] == ["INFO", "ERROR", "ERROR"]
     assert logged[0]["message"] == {"order": 7}
-    assert (logged[1]["errorType"], logged[1]["errorMessage"]) == ("TypeError", "odd") and logged[1]["message"].startswith("failed: TypeError: odd")
+    assert (logged[1]["errorType"], logged[1]["errorMessage"]) == ("TypeError", "odd") and logged[1]["message"].startswith(
+        "failed: TypeError: odd"
+    )
     assert logged[2]["message"]["errorType"] == "Error" and logged[2]["message"]["errorMessage"] == "end"
 
 
@@ -262,7 +266,11 @@ def test_context_and_environment(functions: Functions):
 
 def test_payload_sizes(functions: Functions):
     """6 MB goes in and comes out; what is larger is AWS's error, and the environment stays warm."""
-    name = deploy(functions, "let n = 0;\nexport const handler = async (event) => (n++, event.give ? 'x'.repeat(event.give) : [n, event.length]);\n", Timeout=20)
+    name = deploy(
+        functions,
+        "let n = 0;\nexport const handler = async (event) => (n++, event.give ? 'x'.repeat(event.give) : [n, event.length]);\n",
+        Timeout=20,
+    )
     assert functions.invoke(name, "y" * 6_000_000)["Payload"] == [1, 6_000_000]
     assert len(functions.invoke(name, {"give": 6_291_550})["Payload"]) == 6_291_550
     large = functions.invoke(name, {"give": 7_000_000})
@@ -322,7 +330,9 @@ def test_callbacks_are_gone_in_24(functions: Functions, lambdad: Lambdad):
 
 def test_another_major_version_is_said(functions: Functions, lambdad: Lambdad):
     """A function whose Node.js is not installed runs on the nearest, and its log says so."""
-    others = [name for name in lambdad.health()["worker"]["runtimes"] if name in ("nodejs18.x", "nodejs20.x", "nodejs22.x") and name != RUNTIME]
+    others = [
+        name for name in lambdad.health()["worker"]["runtimes"] if name in ("nodejs18.x", "nodejs20.x", "nodejs22.x") and name != RUNTIME
+    ]
     if not others:
         pytest.skip("only the installed version is served")
     name = deploy(functions, "export const handler = async () => process.version;", runtime=others[-1])

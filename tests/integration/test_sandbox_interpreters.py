@@ -16,13 +16,14 @@ VERSIONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
 def interpreter(version: str) -> Path:
     """Return the real path of an interpreter of a version, or skip."""
-    found = shutil.which(f"python{version}")
-    if found is None:
-        pytest.skip(f"no Python {version} on this machine")
-    asked = subprocess.run([found, "-c", "import ctypes, sys; print(sys.executable)"], capture_output=True, text=True)
-    if asked.returncode != 0:
-        pytest.skip(f"Python {version} is not usable here")
-    return Path(asked.stdout.strip())
+    candidates = [shutil.which(f"python{version}")]
+    candidates += sorted(map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}")))
+    for candidate in filter(None, candidates):
+        code = "import ctypes, sys; print(sys.executable)"
+        asked = subprocess.run([candidate, "-c", code], capture_output=True, text=True)
+        if asked.returncode == 0:
+            return Path(asked.stdout.strip())
+    pytest.skip(f"no usable Python {version} on this machine")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 
 import pytest
+import uvloop
 from sandbox_fixtures import needs_root, stage  # noqa: F401
-from sandbox_stage import LIMITS, Stage, wait_written, written
+from sandbox_stage import LIMITS, Stage, open_stage, wait_written, written
 
 from lambdad.sandbox import channel, fence, spec, zygote
 
@@ -237,3 +238,20 @@ async def test_statistics_add_up(stage: Stage) -> None:  # noqa: F811
     assert stage.zygote.statistics().alive == 0
     assert stage.cgroups.statistics().made == 1
     assert stage.cgroups.statistics().pooled == 1
+
+
+def test_the_same_under_uvloop(tmp_path: Path) -> None:
+    """The worker's own event loop serves as well as asyncio's: spawn, output, exit, respawn, kill."""
+
+    async def live() -> tuple[str, spec.Exit]:
+        async with open_stage(tmp_path) as opened:
+            sandbox = await opened.start("print('first', flush=True); signal.pause()")
+            text = await wait_written(sandbox, "first")
+            sandbox.freeze()
+            await sandbox.respawn(opened.assignment("print('second', flush=True); sys.exit(2)"))
+            end = await sandbox.wait_exit()
+            text += await wait_written(sandbox, "second")
+            await sandbox.kill()
+            return text, end
+
+    assert uvloop.run(live()) == ("first\nsecond\n", spec.Exit(2, None, False))

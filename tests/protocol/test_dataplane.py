@@ -230,3 +230,21 @@ async def test_lines_go_to_the_environments_stream(worker: FakeWorker):
         (f"stream-{two}", [(2, "b\n")]),
     ]
     worker.answer_all()
+
+
+async def test_what_a_worker_forgets_is_failed(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch):
+    """No caller waits for ever, whether its environment never answers or never comes."""
+    running, waiting = await begin(worker.plane, call(1), call(2))
+    starts = worker.take(frames.Start)
+    worker.plane.worker_said(frames.Ready(environment_id=starts[0].spec.environment_id, init_ms=1.0), b"")
+    now_s = asyncio.get_running_loop().time()
+    monkeypatch.setattr(worker.plane._loop, "time", lambda: now_s + VERSION.timeout_s + 59)
+    worker.plane.sweep()
+    assert not running.done() and not waiting.done()
+    monkeypatch.setattr(worker.plane._loop, "time", lambda: now_s + VERSION.timeout_s + 61)
+    worker.plane.sweep()
+    monkeypatch.undo()
+    for task in (running, waiting):
+        with pytest.raises(SystemFailure):
+            await task
+    assert len(worker.take(frames.Stop)) == 1

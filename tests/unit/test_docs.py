@@ -30,7 +30,7 @@ def _generator() -> ModuleType:
 
 @cache
 def _text(path: Path) -> str:
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
 
 
 def _prose(path: Path) -> str:
@@ -107,7 +107,7 @@ def test_every_operation_of_logs_is_described() -> None:
 def test_everything_that_is_refused_is_listed() -> None:
     """The page on differences lists what `errors.unsupported` refuses."""
     page = _text(DOCS / "limits-and-differences.md")
-    source = "".join(path.read_text() for path in (SOURCE / "services" / "lambda_").rglob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in (SOURCE / "services" / "lambda_").rglob("*.py"))
     refused = re.findall(r'unsupported\("([^"]+)"\)', source)
     for names in re.findall(r"for name in \(([^)]*)\):\s+if [^\n]*\n\s+raise errors\.unsupported\(name\)", source):
         refused += re.findall(r'"(\w+)"', names)
@@ -158,7 +158,7 @@ def _names(path: Path) -> frozenset[str]:
             if isinstance(node, ast.Assign):
                 found.update(prefix + target.id for target in node.targets if isinstance(target, ast.Name))
 
-    visit(ast.parse(path.read_text()).body, "")
+    visit(ast.parse(path.read_text(encoding="utf-8")).body, "")
     return frozenset(found)
 
 

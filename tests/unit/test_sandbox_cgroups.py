@@ -276,12 +276,18 @@ async def test_pool_lends_and_takes_back() -> None:
             return Group()
 
     pool = cgroups.Cgroups(Driver())
+
+    async def release(group: cgroups.Group) -> None:
+        done = asyncio.Event()
+        pool.release(group, lambda: None, done.set)
+        await done.wait()
+
     first = await pool.acquire()
     assert isinstance(first, Group)
-    await pool.release(first)
+    await release(first)
     assert await pool.acquire() is first
     first.clean = False
-    await pool.release(first)
+    await release(first)
     assert first.destroyed
     statistics = pool.statistics()
     assert (statistics.made, statistics.in_use, statistics.pooled) == (1, 0, 0)

@@ -7,10 +7,11 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import IO, Any
 
 from lambdad import __version__, settings
-from lambdad.app import launch
+from lambdad.app import launch, root_key
 from lambdad.kit import process
 
 READY_WITHIN_S = 20.0
@@ -29,8 +30,11 @@ def run(given: Mapping[str, Any]) -> int:
         return 2
     try:
         lock = _prepare(config)
+        if config.auth == "iam" and not config.access_keys:
+            config = replace(config, access_keys=(root_key.load_or_make(config.root_key),))
+            _complain(f"access key {config.access_keys[0].access_key_id}, its secret is in {config.root_key}")
         listener = _listen(config)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"lambdad: {error}", file=sys.stderr)
         return 1
     with lock, listener:

@@ -25,10 +25,10 @@ class Listener(Protocol):
 class Link(asyncio.Protocol):
     """One connection at a time to the worker at a path.
 
-    Until the worker's Welcome nothing may be sent; `capacity` is 0 until then.
+    A worker that has `write_limit_bytes` to read and does not is given up, as if it had gone. Until the worker's Welcome nothing may be sent; `capacity` is 0 until then.
     """
 
-    def __init__(self, path: Path, listener: Listener, write_limit_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, path: Path, listener: Listener, write_limit_bytes: int = 256 * 1024 * 1024) -> None:
         self._path = path
         self._listener = listener
         self._write_limit_bytes = write_limit_bytes
@@ -45,6 +45,9 @@ class Link(asyncio.Protocol):
         if self._transport is not None and self.welcome is not None:
             for piece in frames.encode(message, body):
                 self._transport.write(piece)
+            if self._transport.get_write_buffer_size() > self._write_limit_bytes:
+                log.error("worker.stuck")
+                self._transport.abort()
 
     async def run(self) -> None:
         """Keep a connection to the worker, until cancelled."""

@@ -21,6 +21,7 @@ from lambdad.wire import frames
 log = logging.getLogger("lambdad.dataplane")
 
 WORKER_WAIT_S = 10.0  # how long an invocation waits for a worker that is being restarted
+OVERDUE_S = 60.0  # what an invocation may take beyond its timeout: a cold start, a wait for the worker
 NO_RUNTIME = "no runtime: "  # how a worker's Stopped.reason begins when it has no interpreter
 
 
@@ -31,6 +32,7 @@ class _Running:
     invocation: Invocation
     future: "asyncio.Future[Outcome]"
     was_reserved: bool
+    overdue_at_s: float  # loop time by which it has ended, or its worker is at fault
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +93,8 @@ class DataPlane:
         if reason is not None:
             self._throttled += 1
             raise Throttled(reason)
-        return _Running(invocation, self._loop.create_future(), reserved is not None)
+        overdue_at_s = self._loop.time() + version.timeout_s + OVERDUE_S
+        return _Running(invocation, self._loop.create_future(), reserved is not None, overdue_at_s)
 
     async def invoke(self, invocation: Invocation, unreserved_limit: int) -> Outcome:
         """
@@ -301,11 +304,19 @@ class DataPlane:
                 self._forget_if_empty(deployment)
 
     def sweep(self) -> None:
-        """End environments that have been idle for too long. Called about each second."""
-        idle_before_s = self._loop.time() - self._keep_alive_s
+        """End environments that have been idle for too long, and invocations that a worker has forgotten. Called about each second."""
+        now_s = self._loop.time()
         for deployment in list(self._deployments.values()):
-            for environment_id in assignment.expired(deployment.pool, idle_before_s):
+            pool = deployment.pool
+            for environment_id in assignment.expired(pool, now_s - self._keep_alive_s):
                 self._stop(environment_id)
+            for environment_id, running in [item for item in pool.busy.items() if item[1].overdue_at_s < now_s]:
+                log.error("invocation.overdue request_id=%s environment_id=%s", running.invocation.request_id, environment_id)
+                self._stop(environment_id)
+                self._end(running, SystemFailure("the function's environment does not answer"))
+            while pool.waiting and pool.waiting[0].overdue_at_s < now_s:
+                log.error("invocation.overdue request_id=%s", pool.waiting[0].invocation.request_id)
+                self._end(pool.waiting.popleft(), SystemFailure("no environment could be made for the function"))
 
     def prepare(self, runtime: str) -> None:
         """Let the worker know that functions of a runtime are about to be invoked."""

@@ -127,11 +127,12 @@ def remove(directory: Path, *, within_s: float = 2.0) -> None:
     Raises:
         CgroupFailed: a member did not die in time, for example because it waits for a disk.
     """
-    if not directory.is_dir():
-        return
-    for child in sorted(directory.iterdir()):
-        if child.is_dir():
-            remove(child, within_s=within_s)
+    try:
+        children = [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir()]
+    except FileNotFoundError:
+        return  # also when another worker sweeps at the same time
+    for child in children:
+        remove(child, within_s=within_s)
     deadline_s = time.monotonic() + within_s
     while True:
         write_if_there(directory, "freezer.state", "THAWED")

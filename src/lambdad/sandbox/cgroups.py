@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,26 +138,46 @@ class Cgroups:
     async def acquire(self) -> Group:
         """Lend an empty group without limits. Raises CgroupFailed."""
         self._in_use += 1
+        if self._free:
+            return self._free.pop()
+        self._made += 1
+        name = f"e{next(self._numbers)}"
+        making = asyncio.get_running_loop().run_in_executor(None, self.driver.create, name)
         try:
-            if self._free:
-                return self._free.pop()
-            self._made += 1
-            return await asyncio.to_thread(self.driver.create, f"e{next(self._numbers)}")
+            await asyncio.wait((making,))
+            return making.result()
         except BaseException:
             self._in_use -= 1
+            making.add_done_callback(self._keep_unwanted)
             raise
 
-    async def release(self, group: Group) -> None:
-        """Take back a group whose processes are gone; what is not empty, or not as good as new, is removed."""
-        self._in_use -= 1
-        try:
-            reusable = len(self._free) < POOLED_GROUPS and await asyncio.to_thread(group.reset)
+    def _keep_unwanted(self, making: asyncio.Future[Group]) -> None:
+        """Keep for the next one what somebody stopped waiting for."""
+        if not making.cancelled() and making.exception() is None:
+            self._free.append(making.result())
+
+    def release(self, group: Group, before: Callable[[], None], on_done: Callable[[], None]) -> None:
+        """
+        Take back a group whose processes are gone, in a thread; what is not empty, or not as good as new, is removed.
+
+        Args:
+            before: what else is to be done in that thread, first.
+            on_done: called on the running loop when everything is done.
+
+        Ordering: not bound to whoever calls, so that a cancelled caller leaves no group half returned.
+        """
+
+        def done(cleaning: asyncio.Future[bool | None]) -> None:
+            self._in_use -= 1
+            reusable = cleaning.result()
             if reusable:
                 self._free.append(group)
-            else:
-                await asyncio.to_thread(group.destroy)
-        except cgroup_files.CgroupFailed:
-            self._lost += 1  # the sweep at the end, or at the next start, removes it
+            elif reusable is None:
+                self._lost += 1  # the sweep at the end, or at the next start, removes it
+            on_done()
+
+        keep = len(self._free) < POOLED_GROUPS
+        asyncio.get_running_loop().run_in_executor(None, _clean, group, keep, before).add_done_callback(done)
 
     def statistics(self) -> Statistics:
         """Return counts since the start."""
@@ -169,6 +189,18 @@ class Cgroups:
             group.destroy()
         self._free.clear()
         self.driver.destroy()
+
+
+def _clean(group: Group, keep: bool, before: Callable[[], None]) -> bool | None:
+    """Make a group reusable (True), or remove it (False), or say that neither could be done (None)."""
+    before()
+    try:
+        if keep and group.reset():
+            return True
+        group.destroy()
+    except cgroup_files.CgroupFailed:
+        return None
+    return False
 
 
 def detect(instance: str, proc_self: Path = Path("/proc/self")) -> Driver:

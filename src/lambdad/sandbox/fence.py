@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -45,7 +46,7 @@ class Sandbox:
     ``output`` is the nonblocking read end of its stdout and stderr; it ends when all its processes have ended.
 
     Cancellation: ``kill`` may be called at any time, also while another call waits; that one then raises AssignFailed,
-    or returns an Exit with neither code nor signal.
+    or returns an Exit with neither code nor signal. Once begun, killing goes on to its end whoever stops waiting for it.
     Resource handling: ``kill`` releases everything, descriptors included; it must be called for every sandbox.
     """
 
@@ -54,7 +55,8 @@ class Sandbox:
         *,
         id: str,
         group: cgroups_.Group,
-        release: Callable[[Sandbox], cgroups_.Cgroups],
+        cgroups: cgroups_.Cgroups,
+        on_finished: Callable[[Sandbox], None],
         place: Path | None = None,
         binds: tuple[spec.Bind, ...] = (),
     ) -> None:
@@ -72,7 +74,8 @@ class Sandbox:
         self.runtime_listener: socket.socket
         self.endpoint_listener: socket.socket
         self._group = group
-        self._release = release
+        self._cgroups = cgroups
+        self._on_finished = on_finished
         self._listeners: list[socket.socket] = []
         self._pidfd = -1
         self._oom_kills = 0
@@ -82,8 +85,10 @@ class Sandbox:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._answer: asyncio.Future[None] | None = None
         self._exit: asyncio.Future[spec.Exit] = loop.create_future()
-        self._gone = asyncio.Event()
-        self._killing: asyncio.Future[None] | None = None
+        self._killing = False
+        self._gone = False
+        self._awaited = False  # the template was asked for a process and has not answered yet
+        self._finished: asyncio.Future[None] = loop.create_future()
         own, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel = channel.Channel(own, self._on_message, self._on_end)
         self.output, self._output_write = os.pipe2(os.O_CLOEXEC)
@@ -92,7 +97,10 @@ class Sandbox:
     # -- birth; for the template only
 
     def descriptors_for_template(self) -> tuple[list[str], list[int], list[int]]:
-        """Return names and descriptors to send to the template, and those of them to close afterwards."""
+        """Return names and descriptors to send to the template, and those of them to close afterwards.
+
+        Ordering: either ``born`` or ``stillborn`` follows.
+        """
         procs = self._group.open_procs()
         names = ["control", "output", *["procs"] * len(procs)]
         fds = [self._theirs.detach(), self._output_write, *procs]
@@ -101,13 +109,27 @@ class Sandbox:
         if self._group.freezer_fd is not None:
             names.append("freezer")
             fds.append(self._group.freezer_fd)
+        self._awaited = True
         return names, fds, close
 
     def born(self, pidfd: int) -> None:
-        """Take over the process that the template has forked. Raises CgroupFailed."""
+        """Take over the process that the template has forked."""
+        self._awaited = False
         self._pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._on_gone)
-        self._group.watch()
+        try:
+            self._group.watch()
+        except OSError as refused:
+            _resolve(self._ready, SpawnFailed(str(refused), refused.errno or 0))
+        if self._killing:
+            self._kill_init()
+
+    def stillborn(self, failure: Exception) -> None:
+        """Note that there will be no process, and why."""
+        self._awaited = False
+        _resolve(self._ready, failure)
+        if self._killing:
+            self._give_back()
 
     async def wait_ready(self) -> None:
         """Wait until the fence is complete. Raises SpawnFailed."""
@@ -172,7 +194,7 @@ class Sandbox:
 
     async def _ask(self, message: dict[str, Any]) -> None:
         kind = message["request"]
-        if self._channel.closed or self._killing is not None:
+        if self._channel.closed or self._killing:
             raise AssignFailed(kind, 0, _GONE)
         assert self._answer is None, "one request at a time"
         self._answer = asyncio.get_running_loop().create_future()
@@ -189,11 +211,13 @@ class Sandbox:
 
     async def wait_exit(self) -> spec.Exit:
         """Wait until the runtime process has ended. Other processes of the function may still run."""
-        return await asyncio.shield(self._exit)
+        end = self._exit
+        await asyncio.wait((end,))  # unlike awaiting it, this leaves it alone when the caller is cancelled
+        return end.result()
 
     def freeze(self) -> None:
         """Stop the function's processes where they stand."""
-        if self._frozen or self._killing is not None:
+        if self._frozen or self._killing:
             return
         self._frozen = True
         if self._group.can_freeze:
@@ -217,6 +241,8 @@ class Sandbox:
 
     def peak_memory_bytes(self) -> int:
         """Return the most memory used since birth. Without a memory cgroup: the runtime process's own peak."""
+        if self._pidfd < 0:
+            return self._last_peak_bytes
         measured = self._group.peak_memory_bytes()
         if measured is not None:
             return measured
@@ -226,38 +252,50 @@ class Sandbox:
 
     async def kill(self) -> None:
         """Kill everything inside and give everything back; returns when all is gone. Idempotent."""
-        if self._killing is not None:
-            await asyncio.shield(self._killing)
-            return
-        self._killing = asyncio.get_running_loop().create_future()
-        try:
-            if self._group.freezer_fd is not None and self._pidfd >= 0:
-                self._group.thaw()  # what a version 1 freezer holds cannot die; a freeze may also still be under way
-            self._end("kill")
-            if self._pidfd >= 0:
-                if self._place is None:
-                    # SAFETY: the descriptor names process 1 of this fence and nothing else, ever.
-                    with contextlib.suppress(ProcessLookupError):
-                        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-                else:
-                    self._channel.close()  # there is no pid namespace that would take the others along; init does
-                await self._gone.wait()
-            await self._give_back()
-        finally:
-            self._killing.set_result(None)
+        self.begin_kill()
+        await asyncio.wait((self._finished,))
 
-    async def _give_back(self) -> None:
+    def begin_kill(self) -> None:
+        """Do as ``kill``, without waiting."""
+        if self._killing:
+            return
+        self._killing = True
+        self._end("kill")
+        if self._pidfd >= 0 and not self._gone:
+            self._kill_init()
+        elif not self._awaited:
+            self._give_back()
+
+    def _kill_init(self) -> None:
+        if self._group.freezer_fd is not None:
+            self._group.thaw()  # what a version 1 freezer holds cannot die; a freeze may also still be under way
+        if self._place is None:
+            # SAFETY: the descriptor names process 1 of this fence and nothing else, ever.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        else:
+            self._channel.close()  # there is no pid namespace that would take the others along; init does
+
+    def _give_back(self) -> None:
+        """Close what is open, and let threads do the rest: there is nobody left inside."""
         self._channel.close()
         self._theirs.close()
         for listener in self._listeners:
             listener.close()
         channel.close_all([fd for fd in (self.output, self._output_write, self._pidfd) if fd >= 0])
+        self._last_peak_bytes = self.peak_memory_bytes()
         self._pidfd = -1
-        if self._place is not None:
-            await asyncio.to_thread(plain.remove, self._place)
         group, self._group = self._group, cgroups_.NoGroup()
         group.unwatch()
-        await self._release(self).release(group)
+        self._cgroups.release(group, self._leave_place, self._note_finished)
+
+    def _leave_place(self) -> None:
+        if self._place is not None:
+            plain.remove(self._place)
+
+    def _note_finished(self) -> None:
+        self._on_finished(self)
+        self._finished.set_result(None)
 
     # -- what the other side tells
 
@@ -265,6 +303,8 @@ class Sandbox:
         match message:
             case {"event": "runtime"}:
                 self.pid = pid
+            case {"event": "ready"} if len(fds) != len(message["addresses"]):
+                _resolve(self._ready, SpawnFailed("receive the listeners", errno.EMFILE))
             case {"event": "ready"}:
                 self.init_pid = pid
                 self._listeners = [socket.socket(fileno=fd) for fd in fds]
@@ -294,8 +334,11 @@ class Sandbox:
 
     def _on_gone(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
-        self._gone.set()
         self._end("run")
+        if self._killing:
+            self._give_back()
+        else:
+            self._gone = True
 
     def _end(self, step: str) -> None:
         """Tell everybody who waits that nothing more will come."""

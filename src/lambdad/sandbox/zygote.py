@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import itertools
 import os
 import random
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -60,7 +59,7 @@ class Zygote:
     """
     One running template.
 
-    Cancellation: a cancelled ``spawn`` leaves nothing behind; what was being made is killed when it reports.
+    Cancellation: a cancelled ``spawn`` leaves nothing behind; what was being made is killed as soon as it is there.
     Resource handling: made by ``open_zygote`` only. When it closes, its process and all its fences are gone.
     """
 
@@ -80,7 +79,7 @@ class Zygote:
         self._translate = plain.translator({} if isolation.fenced else plain.mapping(zygote_spec.binds))
         self._cgroups = cgroups
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._forks: dict[int, asyncio.Future[int]] = {}
+        self._forks: dict[int, fence.Sandbox] = {}
         self._numbers = itertools.count(1)
         # Starting anywhere, so that two templates rarely share an id and with it the limits that count per user.
         self._outer_ids = itertools.count(random.randrange(len(OUTER_IDS)))
@@ -126,40 +125,37 @@ class Zygote:
             sandbox = fence.Sandbox(
                 id=f"{self.spec.name}-{next(self._numbers)}",
                 group=group,
-                release=self._released,
+                cgroups=self._cgroups,
+                on_finished=self._fences.discard,
                 place=None if self.isolation.fenced else plain.private_directory(self._instance),
                 binds=self.spec.binds,
             )
             self._fences.add(sandbox)
             try:
-                await self._fork(sandbox)
+                self._fork(sandbox)
                 await sandbox.wait_ready()
-            except BaseException:
+            except asyncio.CancelledError:
+                sandbox.begin_kill()
+                raise
+            except Exception:
                 self._failed += 1
                 await sandbox.kill()
                 raise
             self._spawned += 1
             return sandbox
 
-    async def _fork(self, sandbox: fence.Sandbox) -> None:
+    def _fork(self, sandbox: fence.Sandbox) -> None:
+        """Ask the template for a process; the answer goes to the sandbox, whether somebody waits for it or not."""
         number = next(self._numbers)
-        waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._forks[number] = waiting
         names, fds, close = sandbox.descriptors_for_template()
         outer_id = 0 if self.isolation.rootless else OUTER_IDS[next(self._outer_ids) % len(OUTER_IDS)]
         try:
             self._channel.send({"id": number, "outer_id": outer_id, "names": names}, fds)
+            self._forks[number] = sandbox
         except OSError as refused:
-            del self._forks[number]
-            raise ZygoteFailed(self.spec.name, "send to the template", refused.errno or 0) from refused
+            sandbox.stillborn(ZygoteFailed(self.spec.name, "send to the template", refused.errno or 0))
         finally:
             channel.close_all(close)
-        # Shielded, so that the answer's descriptor finds its owner even if the caller has gone.
-        sandbox.born(await _finish(waiting))
-
-    def _released(self, sandbox: fence.Sandbox) -> cgroups_.Cgroups:
-        self._fences.discard(sandbox)
-        return self._cgroups
 
     def _on_message(self, message: dict[str, Any], fds: list[int], _pid: int) -> None:
         match message:
@@ -167,11 +163,14 @@ class Zygote:
                 self.python = message["python"]
                 if not self._ready.done():
                     self._ready.set_result(None)
+            case {"event": "forked"} if not fds:
+                failure = ZygoteFailed(self.spec.name, "receive the process", errno.EMFILE)
+                self._forks.pop(message["id"]).stillborn(failure)
             case {"event": "forked"}:
-                self._forks.pop(message["id"]).set_result(fds.pop())
+                self._forks.pop(message["id"]).born(fds.pop())
             case {"event": "failed"}:
                 failure = ZygoteFailed(self.spec.name, message["step"], message["errno"] or 0)
-                self._forks.pop(message["id"]).set_exception(failure)
+                self._forks.pop(message["id"]).stillborn(failure)
             case {"event": "broken"} if not self._ready.done():
                 text = message.get("text", "")
                 self._ready.set_exception(ZygoteFailed(self.spec.name, message["step"], message["errno"] or 0, text))
@@ -181,9 +180,8 @@ class Zygote:
         failure = ZygoteFailed(self.spec.name, "run", 0, "the template has ended")
         if not self._ready.done():
             self._ready.set_exception(failure)
-        for waiting in self._forks.values():
-            if not waiting.done():
-                waiting.set_exception(failure)
+        for sandbox in self._forks.values():
+            sandbox.stillborn(failure)
         self._forks.clear()
 
     def statistics(self) -> Statistics:
@@ -192,30 +190,14 @@ class Zygote:
 
     async def close(self) -> None:
         """Kill all fences, and let the template end."""
-        for sandbox in list(self._fences):
-            await sandbox.kill()
+        fences = list(self._fences)
+        for sandbox in fences:
+            sandbox.begin_kill()
+        for sandbox in fences:
+            await sandbox.kill()  # the template still answers, so that those being born are found, too
         self._channel.close()
         if self._ready.done() and not self._ready.cancelled():
             self._ready.exception()  # it was reported where it was awaited
-
-
-async def _finish(waiting: asyncio.Future[int]) -> int:
-    """Wait for an answer (a pidfd) that will come; when cancelled meanwhile, dispose of what it brings."""
-    try:
-        return await asyncio.shield(waiting)
-    except asyncio.CancelledError:
-        waiting.add_done_callback(_dispose)
-        raise
-
-
-def _dispose(waiting: asyncio.Future[int]) -> None:
-    if waiting.cancelled() or waiting.exception() is not None:
-        return
-    pidfd = waiting.result()
-    # SAFETY: the descriptor names the fence that nobody waits for any more, and can name nothing else.
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    os.close(pidfd)
 
 
 @asynccontextmanager

@@ -130,8 +130,10 @@ class Frontend:
             proven = await _decoded(request, identity.verified)
             if proven is not request:
                 call = service_codec.match(_addressed(proven, route, proven.path))
-            output = await self._handle(service_codec.name, call, self._context(identity, request_id, request))
-            return call.respond(output, request_id)
+            context = self._context(identity, request_id, request)
+            response = call.respond(await self._handle(service_codec.name, call, context), request_id)
+            response.headers += context.answer_headers
+            return response
         except AwsError as error:
             refusal = error
         except Refused as refused:

@@ -1,7 +1,7 @@
 """What every service is given and what it offers: the seam between `server` and the services."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from lambdad.model.ids import AccountId, Region, RequestId
@@ -17,6 +17,7 @@ class CallContext:
     principal_arn: str  # arn:aws:iam::000000000000:root in open mode
     trace_id: str = ""  # the caller's X-Amzn-Trace-Id
     endpoint: str = ""  # "http://127.0.0.1:4566": how this caller reaches us, for links in answers
+    answer_headers: list[tuple[str, str]] = field(default_factory=list)  # of the answer, beside those of the model: for the handler to add
 
 
 Handler: TypeAlias = Callable[[CallContext, dict[str, Any]], Awaitable[dict[str, Any]]]

@@ -273,7 +273,7 @@ class FrameSink:
     line_end = "\n"
 
     def __init__(self, fd):
-        if fd > 2:
+        if fd > 2:  # standard output and error stay the function's own
             os.set_inheritable(fd, False)
         self._fd = fd
         self._lock = threading.Lock()

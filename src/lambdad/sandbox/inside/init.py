@@ -18,6 +18,11 @@ MASKED_FILES = (
 MASKED_DIRECTORIES = ("acpi", "asound", "bus", "driver", "fs", "irq", "scsi", "sysvipc", "tty", "dynamic_debug")
 SHARED_MEMORY = "mode=1777,size=64m"
 DEFAULT_TMP = "mode=1777,size=512m,nr_inodes=200k"
+# What process 1 of a fence needs for the rest of its life: mounts, namespaces, and making runtime processes.
+CAPABILITIES = frozenset((
+    kernel.CAP_CHOWN, kernel.CAP_DAC_READ_SEARCH, kernel.CAP_KILL, kernel.CAP_SETGID, kernel.CAP_SETUID,
+    kernel.CAP_SETPCAP, kernel.CAP_SYS_ADMIN, kernel.CAP_SETFCAP,
+))  # fmt: skip
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 
 
@@ -71,6 +76,8 @@ class Init:
         listeners = [network.listener(address, port) for address, port in self.config["listen"]]
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0, step="PR_SET_DUMPABLE")
         runtime._write_quietly("/proc/self/oom_score_adj", "-1000")
+        # An ordinary user's init does not see its own runtime process in a /proc with hidepid by its group alone.
+        kernel.set_capabilities(CAPABILITIES | ({kernel.CAP_SYS_PTRACE} if self.config["rootless"] else set()))
         return listeners
 
     def _open_plain(self) -> list[socket.socket]:

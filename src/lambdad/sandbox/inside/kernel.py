@@ -47,12 +47,16 @@ MOUNT_ATTR_RDONLY = 1
 MOUNT_ATTR_NOSUID = 2
 MOUNT_ATTR_NODEV = 4
 
+CAP_CHOWN, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP = 0, 2, 5, 6, 7, 8
+CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SETFCAP = 12, 19, 21, 24, 31
+
 KEYCTL_JOIN_SESSION_KEYRING = 1
 LAST_CAPABILITY = 63
 
 # Numbers of the calls without a glibc wrapper: (x86_64, aarch64).
 _NUMBERS = {
     "pivot_root": (155, 41),
+    "capget": (125, 90),
     "capset": (126, 91),
     "keyctl": (250, 219),
     "pidfd_open": (434, 434),
@@ -177,15 +181,18 @@ def drop_bounding_set(keep: frozenset[int] = frozenset()) -> None:
 
 
 def set_capabilities(keep: frozenset[int] = frozenset()) -> None:
-    """Set the permitted and effective sets to ``keep``, inheritable and ambient to nothing. Raises StepFailed."""
+    """Keep of the permitted set what is in ``keep``, inheritable and ambient nothing. Raises StepFailed."""
     try:
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, step="PR_CAP_AMBIENT")
     except StepFailed as refused:
         if refused.errno != errnos.EINVAL:  # before Linux 4.3 there is nothing to clear
             raise
-    mask = sum(1 << capability for capability in keep)
-    low, high = mask & 0xFFFFFFFF, mask >> 32
     header = struct.pack("Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+    present = ctypes.create_string_buffer(24)
+    _call("capget", header, present)
+    _, low_now, _, _, high_now, _ = struct.unpack("IIIIII", present.raw)
+    mask = sum(1 << capability for capability in keep) & (low_now | high_now << 32)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
     _call("capset", header, struct.pack("IIIIII", low, low, 0, high, high, 0))
 
 

@@ -16,17 +16,23 @@ from typing import Any
 
 from . import init, kernel, runtime, wire
 
+CAPABILITIES = init.CAPABILITIES | {kernel.CAP_NET_ADMIN, kernel.CAP_SYS_PTRACE, kernel.CAP_SYS_RESOURCE}
+
 
 def main(fd: int) -> None:
     """Serve spawn requests from the channel ``fd`` until it is closed. In a runtime process: run what it was given."""
-    # SAFETY: no template outlives its worker.
-    kernel.die_with_parent(signal.SIGKILL)
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
     received = wire.receive(control)
     if received is None:
         return
     config = received[0]
+    if config["fenced"]:
+        # SAFETY: what no fence needs to be built is given up before anything else is loaded.
+        kernel.drop_bounding_set(CAPABILITIES)
+        kernel.set_capabilities(CAPABILITIES)
+    # SAFETY: no template outlives its worker. After the capabilities: giving some up could forget it.
+    kernel.die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a ^C in a terminal goes to the worker, which decides
     try:
         if config["preload"] is not None:

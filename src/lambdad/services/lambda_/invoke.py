@@ -110,9 +110,10 @@ class Invocations:
         is_event = invocation_type == InvocationType.EVENT
         limit_bytes = limits.ASYNC_PAYLOAD_BYTES if is_event else limits.SYNC_PAYLOAD_BYTES
         payload = payloads.event(request.get("Payload", b""), limit_bytes)
-        trace_id = context.trace_id or self._invoker.new_trace_id()
         if invocation_type == InvocationType.DRY_RUN:
             return {"StatusCode": 204}
+        trace_id = context.trace_id or self._invoker.new_trace_id()
+        context.answer_headers.append(("X-Amzn-Trace-Id", trace_id))
         if is_event:
             await self._queue.accept(named.key, named.qualifier, payload, context.request_id, trace_id)
             return {"StatusCode": 202}
