@@ -248,3 +248,18 @@ async def test_what_a_worker_forgets_is_failed(worker: FakeWorker, monkeypatch: 
         with pytest.raises(SystemFailure):
             await task
     assert len(worker.take(frames.Stop)) == 1
+
+
+async def test_an_old_environment_is_replaced(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch):
+    """Even one that is never idle: it ends after its invocation, and who waits gets a new one."""
+    (first,) = await begin(worker.plane, call(1))
+    (old,) = worker.start_all()
+    (second,) = await begin(worker.plane, call(2))
+    worker.take(frames.Start)
+    now_s = asyncio.get_running_loop().time()
+    monkeypatch.setattr(worker.plane._loop, "time", lambda: now_s + 6 * 3600 + 1)
+    worker.answer_all()
+    await first
+    assert [stop.environment_id for stop in worker.take(frames.Stop)] == [old]
+    monkeypatch.undo()
+    second.cancel()

@@ -61,7 +61,10 @@ ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm
 def main(settings: Settings, *, listen_fd: int, ready_fd: int) -> None:
     """Serve until SIGTERM, then drain."""
     os.chdir(settings.data_dir)  # so that the worker's socket has a short name
-    uvloop.run(_serve(settings, listen_fd, ready_fd))
+    try:
+        uvloop.run(_serve(settings, listen_fd, ready_fd))
+    except StoreError as error:
+        raise SystemExit(f"lambdad: the database cannot be used: {error}") from error
 
 
 async def _serve(settings: Settings, listen_fd: int, ready_fd: int) -> None:

@@ -25,7 +25,8 @@ class Listener(Protocol):
 class Link(asyncio.Protocol):
     """One connection at a time to the worker at a path.
 
-    A worker that has `write_limit_bytes` to read and does not is given up, as if it had gone. Until the worker's Welcome nothing may be sent; `capacity` is 0 until then.
+    Until the worker's Welcome nothing may be sent; `capacity` is 0 until then. A worker that has `write_limit_bytes` to read and does not
+    is given up, as if it had gone.
     """
 
     def __init__(self, path: Path, listener: Listener, write_limit_bytes: int = 256 * 1024 * 1024) -> None:

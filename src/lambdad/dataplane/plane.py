@@ -22,6 +22,7 @@ log = logging.getLogger("lambdad.dataplane")
 
 WORKER_WAIT_S = 10.0  # how long an invocation waits for a worker that is being restarted
 OVERDUE_S = 60.0  # what an invocation may take beyond its timeout: a cold start, a wait for the worker
+MAX_AGE_S = 6 * 3600.0  # an environment that is never idle is replaced, as on AWS; its credentials end later
 NO_RUNTIME = "no runtime: "  # how a worker's Stopped.reason begins when it has no interpreter
 
 
@@ -42,6 +43,15 @@ class _Deployment:
     version: FunctionVersion
     pool: assignment.Pool[_Running] = field(default_factory=assignment.Pool)
     retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where an environment belongs."""
+
+    deployment: _Deployment
+    spec: frames.EnvironmentSpec
+    made_at_s: float  # loop time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +83,7 @@ class DataPlane:
         self._keep_alive_s = keep_alive_s
         self._loop = asyncio.get_running_loop()
         self._deployments: dict[str, _Deployment] = {}  # by deployment id
-        self._homes: dict[str, tuple[_Deployment, frames.EnvironmentSpec]] = {}  # by environment id, until Stopped
+        self._homes: dict[str, _Home] = {}  # by environment id, until Stopped
         self._counts: dict[tuple[str, str], concurrency.Counts] = {}
         self._present = asyncio.Event()  # a worker is there
         self._invocations = self._cold_starts = self._throttled = 0
@@ -159,7 +169,7 @@ class DataPlane:
             return
         environment_id = secrets.token_hex(16)
         spec = self._make_spec(deployment.version, environment_id)
-        self._homes[environment_id] = (deployment, spec)
+        self._homes[environment_id] = _Home(deployment, spec, self._loop.time())
         assignment.started(deployment.pool, environment_id)
         self._cold_starts += 1
         self.link.send(frames.Start(spec=spec))
@@ -180,8 +190,7 @@ class DataPlane:
 
     def _stop(self, environment_id: str) -> None:
         assert self.link is not None
-        deployment, _ = self._homes[environment_id]
-        assignment.lost(deployment.pool, environment_id)
+        assignment.lost(self._homes[environment_id].deployment.pool, environment_id)
         self.link.send(frames.Stop(environment_id=environment_id))
 
     def _fail_waiting(self, deployment: _Deployment, error: Exception) -> None:
@@ -238,7 +247,7 @@ class DataPlane:
 
     def _answered(self, answer: frames.Answer, payload: bytes) -> None:
         home = self._homes.get(answer.environment_id)
-        running = home[0].pool.busy.get(answer.environment_id) if home is not None else None
+        running = home.deployment.pool.busy.get(answer.environment_id) if home is not None else None
         if running is None or running.invocation.request_id != answer.request_id:
             log.error("answer.unexpected environment_id=%s request_id=%s", answer.environment_id, answer.request_id)
             return
@@ -256,8 +265,14 @@ class DataPlane:
         self._freed(answer.environment_id)
 
     def _freed(self, environment_id: str) -> None:
-        deployment, _ = self._homes[environment_id]
-        following = assignment.free(deployment.pool, environment_id, self._loop.time())
+        home, now_s = self._homes[environment_id], self._loop.time()
+        deployment = home.deployment
+        if now_s > home.made_at_s + MAX_AGE_S:
+            self._stop(environment_id)
+            if assignment.needs_start(deployment.pool):
+                self._start(deployment)
+            return
+        following = assignment.free(deployment.pool, environment_id, now_s)
         if following is not None:
             self._run(environment_id, following)
         elif deployment.retired:
@@ -267,7 +282,7 @@ class DataPlane:
         home = self._homes.pop(message.environment_id, None)
         if home is None:
             return
-        deployment, _ = home
+        deployment = home.deployment
         was_starting = message.environment_id in deployment.pool.starting
         lost = assignment.lost(deployment.pool, message.environment_id)
         reason = message.reason
@@ -290,7 +305,7 @@ class DataPlane:
         for environment_id, lines in by_environment.items():
             home = self._homes.get(environment_id)
             if home is not None:
-                spec = home[1]
+                spec = home.spec
                 self._log_sink(spec.account, spec.region, spec.log_group, spec.log_stream, lines)
 
     # Housekeeping.

@@ -2,11 +2,14 @@
 
 import hashlib
 import hmac
+import re
 from enum import StrEnum
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from lambdad.kit import threads
 from lambdad.kit.clock import NowMs
+from lambdad.model.errors import AwsError
 from lambdad.model.ids import AccountId, Region
 from lambdad.server.ports import AccessKey, Credentials
 from lambdad.wire import sigv4
@@ -17,6 +20,7 @@ from lambdad.wire.sigv4_claims import Claim
 DEFAULT_ACCOUNT = AccountId("000000000000")
 DEFAULT_REGION = Region("us-east-1")
 
+_LOOPBACK = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 _HASHED_IN_THREAD_BYTES = 256 * 1024  # takes about 0.2 ms; more would be felt by the requests beside it
 
 
@@ -60,9 +64,11 @@ class Authenticator:
 
         Raises:
             Refused: the caller is not who he says, or nobody knows him and the mode is IAM.
+            AwsError: AccessDeniedException, it is sent by a web page of another host and proves nothing.
         """
         key = self._known_key(claim)
         if claim is None or key is None:
+            _refuse_foreign_pages(request.headers.get("origin"))
             return _unproven(claim, host_region)
         body_sha256 = ""
         if claim.needs_body_hash:
@@ -96,6 +102,23 @@ class Authenticator:
         if key.expires_at_ms is not None and self._now_ms() >= key.expires_at_ms:
             raise Refused(Reason.TOKEN_EXPIRED, claim)
         return key
+
+
+def _refuse_foreign_pages(origin: str | None) -> None:
+    """
+    Refuse what a page of another host has a browser on this machine send: nothing else in such a request shows who is behind it.
+
+    Args:
+        origin: the Origin header, e.g. "http://localhost:3000"; programs that are no browsers send none.
+
+    Source: RFC 6454, section 7.
+    """
+    if origin is None:
+        return
+    host = urlsplit(origin).hostname or ""
+    if host in ("localhost", "::1") or host.endswith(".localhost") or _LOOPBACK.fullmatch(host):
+        return
+    raise AwsError("AccessDeniedException", "Web pages of other hosts may not call lambdad without a signature that it knows.", status=403)
 
 
 def _why_unknown(claim: Claim) -> Reason:

@@ -24,7 +24,6 @@ from lambdad.worker.ports import Exit, Sandbox
 
 log = logging.getLogger("lambdad.worker")
 
-TAIL_BYTES = 4096
 _MIB = 1024 * 1024
 
 
@@ -34,7 +33,7 @@ class _Invocation:
 
     invoke: frames.Invoke
     payload: bytes
-    tail: list[str] | None
+    tail: output.Tail | None
     started: bool = False
     answer: bytes = b""
     error_type: str = ""
@@ -140,7 +139,7 @@ class Environment:
     def invoke(self, invoke: frames.Invoke, payload: bytes) -> None:
         """Run an invocation; its Answer is sent when it has ended."""
         self._thaw()
-        self._current = _Invocation(invoke, payload, [] if invoke.want_tail else None)
+        self._current = _Invocation(invoke, payload, output.Tail() if invoke.want_tail else None)
         self._feed(machine.InvokeArrived(invoke.request_id, float(self.spec.timeout_s)))
 
     def stop(self) -> None:
@@ -357,7 +356,7 @@ class Environment:
             billed_ms=report.billed_ms,
             init_ms=init_ms or 0.0,
             max_memory_mib=report.max_memory_mib,
-            tail=_tail(current.tail) if current.tail is not None else b"",
+            tail=current.tail.last_bytes() if current.tail is not None else b"",
         )
         self._send(answer, payload)
 
@@ -371,19 +370,15 @@ class Environment:
         if self._reader.ended:
             self._loop.remove_reader(self._sandbox.output)
 
-    def _emit(self, at_ms: int, line: str) -> None:
-        self._logs.add(self.spec.environment_id, at_ms, line)
+    def _emit(self, at_ms: int, line: str, *, is_platforms: bool = False) -> None:
+        self._logs.add(self.spec.environment_id, at_ms, line, is_platforms=is_platforms)
         if self._current is not None and self._current.tail is not None:
             self._current.tail.append(line)
 
     def _emit_now(self, line: str) -> None:
-        self._emit(self._now_ms(), line)
+        self._emit(self._now_ms(), line, is_platforms=True)
 
     def _thaw(self) -> None:
         if self._frozen:
             self._frozen = False
             self._sandbox.thaw()
-
-
-def _tail(lines: list[str]) -> bytes:
-    return ("\n".join(lines) + "\n").encode()[-TAIL_BYTES:]

@@ -19,6 +19,7 @@ from lambdad.worker.ports import Sandbox
 log = logging.getLogger("lambdad.worker")
 
 LOG_FLUSH_S = 0.04
+LOG_BACKLOG_BYTES = 2 * 1024 * 1024
 SWEEP_S = 0.25
 WRITE_LIMIT_BYTES = 256 * 1024 * 1024  # a server that reads no more is gone
 
@@ -81,7 +82,8 @@ class Worker:
         self._may_connect = may_connect
         self._upstream = upstream
         self._loop = asyncio.get_running_loop()
-        self._logs = output.LogBuffer(self._logs_waiting)
+        self._logs = output.LogBuffer(self._logs_waiting, self._logs_much)
+        self._log_timer: asyncio.TimerHandle | None = None
         self._connection: ServerConnection | None = None
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -145,7 +147,7 @@ class Worker:
         def send(message: frames.ToServer, body: bytes) -> None:
             if connection is not None and connection is self._connection:
                 if isinstance(message, frames.Stopped):
-                    self._flush_logs()
+                    self._send_logs()
                 connection.send(message, body)
 
         environment_id = spec.environment_id
@@ -187,9 +189,23 @@ class Worker:
 
     # Logs.
     def _logs_waiting(self) -> None:
-        self._loop.call_later(LOG_FLUSH_S, self._flush_logs)
+        if self._log_timer is None:
+            self._log_timer = self._loop.call_later(LOG_FLUSH_S, self._flush_logs)
+
+    def _logs_much(self) -> None:
+        if self._log_timer is not None:
+            self._log_timer.cancel()
+        self._log_timer = self._loop.call_later(0, self._flush_logs)
 
     def _flush_logs(self) -> None:
+        """Send what has come, unless the server is still busy with what came before: answers are not to wait behind logs."""
+        self._log_timer = None
+        if self._connection is not None and self._connection.unsent_bytes() > LOG_BACKLOG_BYTES:
+            self._logs_waiting()
+        else:
+            self._send_logs()
+
+    def _send_logs(self) -> None:
         connection = self._connection
         for events in self._logs.take():
             if connection is not None:
@@ -246,6 +262,10 @@ class ServerConnection(asyncio.Protocol):
             transport.write(piece)
         if transport.get_write_buffer_size() > WRITE_LIMIT_BYTES:
             transport.abort()
+
+    def unsent_bytes(self) -> int:
+        """Return how much the server has yet to read."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def close(self) -> None:
         if self._transport is not None:

@@ -580,7 +580,7 @@ def _set_paths():
     own = (_RUNTIME_DIR, here, os.environ.get("LAMBDA_RUNTIME_DIR", _RUNTIME_DIR))
     path = [entry for entry in [task, *layers, *extra, *library] if entry not in own]
     sys.path[:] = list(dict.fromkeys([*path, own[2]]))
-    importlib.invalidate_caches()
+    sys.path_importer_cache.clear()  # what the template saw in these places is not what is there now
 
 
 def _forget_shadowed():

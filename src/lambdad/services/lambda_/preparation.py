@@ -25,9 +25,25 @@ class Preparation:
         registry.on_change(self._changed)
 
     def resume(self) -> None:
-        """Begin with everything that a former process left Pending or InProgress. Call once, after `Registry.load`."""
+        """
+        Begin with everything that a former process left Pending or InProgress, and make again what has been lost of the rest.
+
+        Call once, after `Registry.load`.
+        """
         for function in self._registry.everything():
             self._changed(function.key, None, function)
+        self._spawn(self._restore())
+
+    async def _restore(self) -> None:
+        """Unpack what is not there: backups need only the zips. For what is there this costs next to nothing."""
+        for function in list(self._registry.everything()):
+            for version in (function.latest, *([function.serving] if function.serving else []), *function.versions.values()):
+                if lifecycle.is_unsettled(version):
+                    continue
+                try:
+                    await self._code.prepare(version)
+                except PreparationFailed as error:
+                    log.error("function.restore.failed function=%s reason=%s", version.qualified_arn, error.reason)
 
     def _changed(self, key: FunctionKey, old: Function | None, new: Function | None) -> None:
         if new is None:
