@@ -129,6 +129,7 @@ def running_server(programs: Path) -> Iterator[PostgresServer]:
     try:
         if user is not None:
             shutil.chown(directory, user, pwd.getpwnam(user).pw_gid)
+            directory.chmod(0o711)  # whoever is told where the socket is may connect, such as the server of lambdad
         server = PostgresServer(programs, directory, user)
         try:
             server.create()

@@ -110,9 +110,12 @@ class Lambdad:
 @pytest.fixture(scope="session")
 def lambdad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lambdad]:
     """One lambdad for all tests that leave it as they found it."""
-    running = Lambdad(tmp_path_factory.mktemp("lambdad")).start()
-    yield running
-    assert running.stop() == 0
+    running = Lambdad(tmp_path_factory.mktemp("lambdad"))
+    try:
+        yield running.start()
+    finally:
+        status = running.stop()
+    assert status == 0
 
 
 @pytest.fixture
@@ -121,8 +124,8 @@ def own_lambdad(tmp_path: Path) -> Iterator[Callable[..., Lambdad]]:
     started: list[Lambdad] = []
 
     def start(*options: str, environment: dict[str, str] | None = None) -> Lambdad:
-        started.append(Lambdad(tmp_path / f"data{len(started)}", options, environment or {}).start())
-        return started[-1]
+        started.append(Lambdad(tmp_path / f"data{len(started)}", options, environment or {}))
+        return started[-1].start()
 
     yield start
     for running in started:

@@ -57,10 +57,10 @@ def _children(pid: int) -> set[int]:
     return found
 
 
-def _cgroups() -> set[str]:
-    """Return every cgroup directory that carries our name, of whichever version."""
+def _cgroups(workers: set[int]) -> set[str]:
+    """Return the cgroup directories of these workers, dead or alive, of whichever version."""
     top = Path("/sys/fs/cgroup")
-    return {str(path) for pattern in ("*/lambdad-*", "lambdad-*") for path in top.glob(pattern)}
+    return {str(path) for pid in workers for pattern in (f"*/lambdad-{pid}-*", f"lambdad-{pid}-*") for path in top.glob(pattern)}
 
 
 def _alive(pids: set[int]) -> set[int]:
@@ -123,9 +123,9 @@ def _send(lambdad: Lambdad, stop: threading.Event, count: int) -> set[str]:
 @pytest.mark.timeout(180)
 def test_nothing_acknowledged_is_lost(own_lambdad: Callable[..., Lambdad], victims: tuple[str, ...]):
     """Every acknowledged event runs to an end at least once, whoever is killed how often; nothing is left behind."""
-    before = _cgroups()
     lambdad = own_lambdad()
     _deploy(lambdad)
+    workers: set[int] = set()
     stop = threading.Event()
     dice = random.Random(7)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -134,6 +134,7 @@ def test_nothing_acknowledged_is_lost(own_lambdad: Callable[..., Lambdad], victi
             for _ in range(3):
                 time.sleep(dice.uniform(0.3, 0.8))
                 pids = lambdad.pids()
+                workers |= {pids["worker"]} if "worker" in pids else set()
                 doomed = [pids[role] for role in victims if role in pids]
                 family = set().union(*(_children(pid) for pid in doomed)) if "worker" in victims else set()
                 for pid in doomed:
@@ -152,16 +153,18 @@ def test_nothing_acknowledged_is_lost(own_lambdad: Callable[..., Lambdad], victi
     assert any(line.startswith("REPORT") for line in lines)
     assert lambdad.process is not None
     family = _children(lambdad.process.pid)
+    workers.add(lambdad.pids()["worker"])
+    assert _cgroups(workers), "the running worker has cgroups of its own"
     assert lambdad.stop() == 0
     _wait(lambda: not _alive(family), 10, "processes are left behind")
-    _wait(lambda: _cgroups() <= before, 5, f"cgroups are left behind: {_cgroups() - before}")
+    _wait(lambda: not _cgroups(workers), 5, f"cgroups are left behind: {_cgroups(workers)}")
 
 
 def test_killing_everything_at_once_leaves_nothing(own_lambdad: Callable[..., Lambdad]):
     """After kill -9 of all processes, their children are gone at once, and the next start sweeps the rest and serves."""
-    before = _cgroups()
     lambdad = own_lambdad()
     _deploy(lambdad)
+    workers = {lambdad.pids()["worker"]}
     assert lambdad.process is not None and lambdad.process.stdout is not None
     family = _children(lambdad.process.pid)
     lambdad.process.kill()
@@ -171,5 +174,6 @@ def test_killing_everything_at_once_leaves_nothing(own_lambdad: Callable[..., La
     lambdad.start()
     answer = lambdad.client("lambda").invoke(FunctionName="f", Payload=b"{}")
     assert json.load(answer["Payload"]) == "done"
+    workers.add(lambdad.pids()["worker"])
     assert lambdad.stop() == 0
-    _wait(lambda: _cgroups() <= before, 5, f"cgroups are left behind: {_cgroups() - before}")
+    _wait(lambda: not _cgroups(workers), 5, f"cgroups are left behind: {_cgroups(workers)}")

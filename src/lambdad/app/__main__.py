@@ -18,6 +18,7 @@ def main() -> None:
         stream=sys.stderr,
     )
     os.umask(0o022)
+    process.raise_descriptor_limit()
     if role == "worker":
         from lambdad.app import worker
 

@@ -53,6 +53,7 @@ log = logging.getLogger("lambdad.app")
 MASTER_KEY_BYTES = 32
 CREDENTIALS_LIVE_MS = 12 * 3600 * 1000
 HOUSEKEEPING_S = 1.0
+GOODBYE_S = 3.0  # for the last of the functions' logs to come
 COLLECT_EVERY = 3600  # housekeeping rounds
 WORKER_READY_S = 15.0
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
@@ -155,8 +156,9 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         def spawn(work: Coroutine[Any, Any, None]) -> None:
             tasks.create_task(work)
 
-        def daemon(work: Coroutine[Any, Any, Any]) -> None:
-            background.add(tasks.create_task(work))
+        def daemon(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+            background.add(task := tasks.create_task(work))
+            return task
 
         logs = logs_app.LogsService(database, now_ms)
         plane = DataPlane(
@@ -216,11 +218,13 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         daemon(link.run())
         daemon(logs.run())
         daemon(logs.store.run())
-        daemon(events.run())
+        running_events = daemon(events.run())
         daemon(_housekeeping(plane, registry, layers, code))
         try:
             yield server
         finally:
+            running_events.cancel()  # what is not done is run after the next start
+            await plane.close(GOODBYE_S)
             for task in background:
                 task.cancel()
             await logs.store.flush()

@@ -86,6 +86,7 @@ class DataPlane:
         self._homes: dict[str, _Home] = {}  # by environment id, until Stopped
         self._counts: dict[tuple[str, str], concurrency.Counts] = {}
         self._present = asyncio.Event()  # a worker is there
+        self._emptied: asyncio.Event | None = None  # set once the last environment is gone, while somebody waits for that
         self._invocations = self._cold_starts = self._throttled = 0
 
     # Invoking.
@@ -223,6 +224,7 @@ class DataPlane:
         """Forget every environment; fail what ran in them, keep what waits for the next worker."""
         self._present.clear()
         self._homes.clear()
+        self._tell_if_empty()
         for deployment in self._deployments.values():
             pool = deployment.pool
             ended, pool.busy = list(pool.busy.values()), {}
@@ -280,6 +282,7 @@ class DataPlane:
 
     def _stopped(self, message: frames.Stopped) -> None:
         home = self._homes.pop(message.environment_id, None)
+        self._tell_if_empty()
         if home is None:
             return
         deployment = home.deployment
@@ -337,6 +340,30 @@ class DataPlane:
         """Let the worker know that functions of a runtime are about to be invoked."""
         if self.link is not None:
             self.link.send(frames.Prepare(runtime=runtime))
+
+    async def close(self, within_s: float) -> None:
+        """
+        End every environment, and wait until the last is gone: what it wrote has come before that.
+
+        Args:
+            within_s: how long to wait; then the worker is left with what is still there.
+        """
+        self._emptied = asyncio.Event()
+        for environment_id, home in list(self._homes.items()):
+            running = home.deployment.pool.busy.get(environment_id)
+            self._stop(environment_id)
+            if running is not None:
+                self._end(running, SystemFailure("lambdad stops"))
+        self._tell_if_empty()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._emptied.wait()
+        except TimeoutError:
+            log.warning("environments.left environments=%d", len(self._homes))
+
+    def _tell_if_empty(self) -> None:
+        if self._emptied is not None and not self._homes:
+            self._emptied.set()
 
     def _forget_if_empty(self, deployment: _Deployment) -> None:
         pool = deployment.pool

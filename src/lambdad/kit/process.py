@@ -5,6 +5,7 @@ Knows pids and signals; does not know what the processes do.
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +32,12 @@ def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> Non
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal_number)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as it may have: connections and environments take several each."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @dataclass(slots=True)

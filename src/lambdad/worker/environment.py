@@ -366,7 +366,7 @@ class Environment:
 
     # Output.
     def _output_ready(self) -> None:
-        self._reader.drain()
+        self._reader.drain(reads=1)  # then others get their turn
         if self._reader.ended:
             self._loop.remove_reader(self._sandbox.output)
 

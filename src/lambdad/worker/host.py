@@ -19,7 +19,8 @@ from lambdad.worker.ports import Sandbox
 log = logging.getLogger("lambdad.worker")
 
 LOG_FLUSH_S = 0.04
-LOG_BACKLOG_BYTES = 2 * 1024 * 1024
+LOG_RETRY_S = 0.005
+LOG_BACKLOG_BYTES = 256 * 1024
 SWEEP_S = 0.25
 WRITE_LIMIT_BYTES = 256 * 1024 * 1024  # a server that reads no more is gone
 
@@ -147,7 +148,8 @@ class Worker:
         def send(message: frames.ToServer, body: bytes) -> None:
             if connection is not None and connection is self._connection:
                 if isinstance(message, frames.Stopped):
-                    self._send_logs()
+                    while self._logs:
+                        self._send_log_batch()
                 connection.send(message, body)
 
         environment_id = spec.environment_id
@@ -198,18 +200,18 @@ class Worker:
         self._log_timer = self._loop.call_later(0, self._flush_logs)
 
     def _flush_logs(self) -> None:
-        """Send what has come, unless the server is still busy with what came before: answers are not to wait behind logs."""
+        """Send what has come, as far as the server keeps up: answers are not to wait behind logs."""
         self._log_timer = None
-        if self._connection is not None and self._connection.unsent_bytes() > LOG_BACKLOG_BYTES:
-            self._logs_waiting()
-        else:
-            self._send_logs()
-
-    def _send_logs(self) -> None:
         connection = self._connection
-        for events in self._logs.take():
-            if connection is not None:
-                connection.send(frames.LogEvents(events=events), b"")
+        while self._logs and (connection is None or connection.unsent_bytes() < LOG_BACKLOG_BYTES):
+            self._send_log_batch()
+        if self._logs:
+            self._log_timer = self._loop.call_later(LOG_RETRY_S, self._flush_logs)
+
+    def _send_log_batch(self) -> None:
+        events = self._logs.take()
+        if self._connection is not None:
+            self._connection.send(frames.LogEvents(events=events), b"")
 
     async def close(self) -> None:
         """End every environment, and return when they are gone."""

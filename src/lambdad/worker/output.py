@@ -6,18 +6,28 @@ A function is never made to wait for its log: when more is written than can be s
 import collections
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from lambdad.kit.clock import NowMs
 from lambdad.machines import lines
 
 READ_BYTES = 64 * 1024
-READS_AT_ONCE = 16  # then others get their turn
+READS_AT_THE_END = 16  # as much as a pipe can be made to hold
 TAIL_BYTES = 4096
 MAX_BUFFERED_BYTES = 32 * 1024 * 1024
 MAX_BUFFERED_EVENTS = 400_000
 MAX_ENVIRONMENT_BYTES = 4 * 1024 * 1024
-BATCH_BYTES = 1024 * 1024
+BATCH_BYTES = 128 * 1024
 _EVENT_BYTES = 64  # of an event, beside its text
+
+
+@dataclass(slots=True)
+class _Batch:
+    """As many events as go into one frame."""
+
+    events: list[tuple[str, int, str]] = field(default_factory=list)
+    size_bytes: int = 0
+    used_bytes: dict[str, int] = field(default_factory=dict)  # by environment
 
 
 class LogBuffer:
@@ -27,52 +37,67 @@ class LogBuffer:
     its log costs no other a line. Past them lines are dropped, all but the platform's own, and the environment's log says how many.
 
     Args:
-        waiting: called when the first event comes after a `take`.
+        waiting: called when the first event comes to an empty buffer.
         much: called when so much has come that it is worth a frame of its own.
     """
 
     def __init__(self, waiting: Callable[[], None], much: Callable[[], None]) -> None:
         self._waiting = waiting
         self._much = much
-        self._events: list[tuple[str, int, str]] = []
+        self._full: collections.deque[_Batch] = collections.deque()
+        self._open = _Batch()
+        self._count = 0
         self._size_bytes = 0
         self._used_bytes: dict[str, int] = {}  # by environment
         self._dropped: dict[str, tuple[int, int]] = {}  # by environment: how many, and when the last one was
+
+    def __bool__(self) -> bool:
+        return self._count > 0
 
     def add(self, environment_id: str, at_ms: int, line: str, *, is_platforms: bool = False) -> None:
         """Take a line; the platform's own are kept however full it is, as they are few."""
         size_bytes = len(line) + _EVENT_BYTES
         used_bytes = self._used_bytes.get(environment_id, 0) + size_bytes
         if not is_platforms and (
-            used_bytes > MAX_ENVIRONMENT_BYTES or self._size_bytes > MAX_BUFFERED_BYTES or len(self._events) >= MAX_BUFFERED_EVENTS
+            used_bytes > MAX_ENVIRONMENT_BYTES or self._size_bytes > MAX_BUFFERED_BYTES or self._count >= MAX_BUFFERED_EVENTS
         ):
             count, _ = self._dropped.get(environment_id, (0, 0))
             self._dropped[environment_id] = (count + 1, at_ms)
             return
-        if not self._events:
+        if not self._count:
             self._waiting()
-        self._events.append((environment_id, at_ms, line))
+        batch = self._open
+        batch.events.append((environment_id, at_ms, line))
+        batch.size_bytes += size_bytes
+        batch.used_bytes[environment_id] = batch.used_bytes.get(environment_id, 0) + size_bytes
         self._used_bytes[environment_id] = used_bytes
         self._size_bytes += size_bytes
-        if self._size_bytes - size_bytes < BATCH_BYTES <= self._size_bytes:
+        self._count += 1
+        if batch.size_bytes >= BATCH_BYTES:
+            self._full.append(batch)
+            self._open = _Batch()
             self._much()
 
-    def take(self) -> list[list[tuple[str, int, str]]]:
-        """Return and forget what is there, in batches that fit a frame."""
-        events, self._events, self._size_bytes = self._events, [], 0
-        self._used_bytes.clear()
-        for environment_id, (count, at_ms) in self._dropped.items():
-            events.append((environment_id, at_ms, f"[lambdad] {count} log events came faster than they could be taken and were lost."))
-        self._dropped.clear()
-        batches: list[list[tuple[str, int, str]]] = []
-        size_bytes = BATCH_BYTES
-        for event in events:
-            if size_bytes >= BATCH_BYTES:
-                batches.append([])
-                size_bytes = 0
-            batches[-1].append(event)
-            size_bytes += 4 * len(event[2]) + _EVENT_BYTES
-        return batches
+    def take(self) -> list[tuple[str, int, str]]:
+        """Return and forget the oldest batch; it is empty when there is nothing."""
+        if self._full:
+            batch = self._full.popleft()
+        else:
+            batch, self._open = self._open, _Batch()
+        self._count -= len(batch.events)
+        self._size_bytes -= batch.size_bytes
+        for environment_id, size_bytes in batch.used_bytes.items():
+            rest_bytes = self._used_bytes[environment_id] - size_bytes
+            if rest_bytes:
+                self._used_bytes[environment_id] = rest_bytes
+            else:
+                del self._used_bytes[environment_id]
+        if self._dropped:
+            for environment_id, (count, at_ms) in self._dropped.items():
+                text = f"[lambdad] {count} log events came faster than they could be taken and were lost."
+                batch.events.append((environment_id, at_ms, text))
+            self._dropped.clear()
+        return batch.events
 
 
 class Tail:
@@ -109,8 +134,8 @@ class OutputReader:
         self._lines = lines.LogSplitter()
         self.ended = False
 
-    def drain(self, reads: int = READS_AT_ONCE) -> None:
-        """Read what is there now, without waiting."""
+    def drain(self, reads: int = READS_AT_THE_END) -> None:
+        """Read what is there now, without waiting; at most so many times `READ_BYTES`."""
         if self.ended:
             return
         for _ in range(reads):
