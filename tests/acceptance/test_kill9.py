@@ -154,7 +154,8 @@ def test_nothing_acknowledged_is_lost(own_lambdad: Callable[..., Lambdad], victi
     assert lambdad.process is not None
     family = _children(lambdad.process.pid)
     workers.add(lambdad.pids()["worker"])
-    assert _cgroups(workers), "the running worker has cgroups of its own"
+    if "cgroup v" in lambdad.health()["worker"]["isolation"]:
+        assert _cgroups(workers), "the running worker has cgroups of its own"
     assert lambdad.stop() == 0
     _wait(lambda: not _alive(family), 10, "processes are left behind")
     _wait(lambda: not _cgroups(workers), 5, f"cgroups are left behind: {_cgroups(workers)}")

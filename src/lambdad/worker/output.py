@@ -18,6 +18,7 @@ MAX_BUFFERED_BYTES = 32 * 1024 * 1024
 MAX_BUFFERED_EVENTS = 400_000
 MAX_ENVIRONMENT_BYTES = 4 * 1024 * 1024
 BATCH_BYTES = 128 * 1024
+NOTICE_MS = 1000  # losses are told once in so long, or when everything has been taken
 _EVENT_BYTES = 64  # of an event, beside its text
 
 
@@ -49,7 +50,7 @@ class LogBuffer:
         self._count = 0
         self._size_bytes = 0
         self._used_bytes: dict[str, int] = {}  # by environment
-        self._dropped: dict[str, tuple[int, int]] = {}  # by environment: how many, and when the last one was
+        self._dropped: dict[str, tuple[int, int, int]] = {}  # by environment: how many, when the first one was, when the last
 
     def __bool__(self) -> bool:
         return self._count > 0
@@ -61,8 +62,8 @@ class LogBuffer:
         if not is_platforms and (
             used_bytes > MAX_ENVIRONMENT_BYTES or self._size_bytes > MAX_BUFFERED_BYTES or self._count >= MAX_BUFFERED_EVENTS
         ):
-            count, _ = self._dropped.get(environment_id, (0, 0))
-            self._dropped[environment_id] = (count + 1, at_ms)
+            count, first_at_ms, _ = self._dropped.get(environment_id, (0, at_ms, 0))
+            self._dropped[environment_id] = (count + 1, first_at_ms, at_ms)
             return
         if not self._count:
             self._waiting()
@@ -93,10 +94,12 @@ class LogBuffer:
             else:
                 del self._used_bytes[environment_id]
         if self._dropped:
-            for environment_id, (count, at_ms) in self._dropped.items():
+            for environment_id, (count, first_at_ms, at_ms) in list(self._dropped.items()):
+                if self._count and at_ms - first_at_ms < NOTICE_MS:
+                    continue
                 text = f"[lambdad] {count} log events came faster than they could be taken and were lost."
                 batch.events.append((environment_id, at_ms, text))
-            self._dropped.clear()
+                del self._dropped[environment_id]
         return batch.events
 
 
