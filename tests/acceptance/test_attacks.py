@@ -4,7 +4,6 @@ The functions here are what a stranger might deploy. Each test says what must be
 """
 
 import concurrent.futures
-import errno
 import os
 import re
 import socket
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Functions, Lambdad  # type: ignore[import-not-found]
 
+from conftest import Functions, Lambdad  # type: ignore[import-not-found]
 from lambdad.sandbox import seccomp_policy
 
 NUMBERS = seccomp_policy.MACHINES[os.uname().machine].numbers if os.uname().machine in seccomp_policy.MACHINES else {}
@@ -113,7 +112,8 @@ for place in ('/var', '/opt', '/mnt', '/run', '/tmp', '/etc', '/dev', '/root', '
             except OSError:
                 pass
 return {'found': found, 'opened': opened, 'data': [attempt(os.listdir, path) for path in event['paths']],
-        'dots': attempt(os.listdir, '/var/task/../../mnt/code'), 'task': sorted(os.listdir('/var/task')), 'mnt': attempt(os.listdir, '/mnt/code')}
+        'dots': attempt(os.listdir, '/var/task/../../mnt/code'), 'task': sorted(os.listdir('/var/task')),
+        'mnt': attempt(os.listdir, '/mnt/code')}
 """
     )
     paths = [str(path) for path in (lambdad.data_dir, *lambdad.data_dir.iterdir(), Path.home() / ".ssh")]
@@ -134,7 +134,8 @@ for fd in os.listdir('/proc/self/fd'):
         fds[fd] = os.readlink('/proc/self/fd/' + fd)
     except OSError:
         pass  # the listing's own
-return {'env': dict(os.environ), 'fds': fds, 'init': [attempt(lambda: open('/proc/1/' + name, 'rb').read().decode()) for name in ('environ', 'maps', 'mem')],
+return {'env': dict(os.environ), 'fds': fds,
+        'init': [attempt(lambda: open('/proc/1/' + name, 'rb').read().decode()) for name in ('environ', 'maps', 'mem')],
         'links': [attempt(os.readlink, '/proc/1/' + name) for name in ('exe', 'cwd', 'root')], 'fd1': attempt(os.listdir, '/proc/1/fd'),
         'modules': sorted(name for name in sys.modules if 'lambdad' in name or name in ('inside', '__preloaded__')), 'argv': sys.argv}
 """
@@ -169,9 +170,10 @@ for folder, folders, names in os.walk('/'):
 for path in ('/etc/passwd', '/etc/hosts', '/etc/resolv.conf', '/var/task/app.py', '/var/runtime/bootstrap.py', '/bin/sh', '/usr/bin/env',
              '/proc/sys/kernel/hostname', '/proc/sys/vm/drop_caches', '/proc/sysrq-trigger', '/proc/1/oom_score_adj', '/proc/self/uid_map',
              '/proc/self/cgroup', '/dev/null/x', sys.executable):
-    if attempt(lambda: os.close(os.open(path, os.O_WRONLY))) in (None, 'done') and attempt(lambda: os.write(os.open(path, os.O_WRONLY | os.O_APPEND), b'x')) == 1:
+    if attempt(lambda: os.write(os.open(path, os.O_WRONLY | os.O_APPEND), b'x')) == 1:
         changed.append(path)
-moved = [attempt(os.rename, '/var/task/app.py', '/tmp/app.py'), attempt(os.unlink, '/var/task/app.py'), attempt(os.chmod, '/var/task/app.py', 0o777),
+moved = [attempt(os.rename, '/var/task/app.py', '/tmp/app.py'), attempt(os.unlink, '/var/task/app.py'),
+         attempt(os.chmod, '/var/task/app.py', 0o777),
          attempt(os.rename, '/tmp', '/tmp2'), attempt(os.rmdir, '/var/task'), attempt(os.symlink, '/etc', '/var/task/etc')]
 return {'writable': writable, 'seen': seen, 'changed': changed, 'moved': moved}
 """
@@ -201,7 +203,7 @@ big = attempt(lambda: os.posix_fallocate(os.open('/tmp/big', os.O_CREAT | os.O_W
 os.unlink('/tmp/fill')
 return [written >> 20, ended, big, os.statvfs('/tmp').f_blocks * os.statvfs('/tmp').f_frsize >> 20]
 """,
-        MemorySize=1024,
+        MemorySize=128,
         EphemeralStorage={"Size": 512},
     )
     written, ended, big, size = functions.invoke(name)["Payload"]
@@ -277,7 +279,6 @@ if event == 'count':
                 signal.pause()
             count += 1
     except OSError as error:
-        os.kill(-1, signal.SIGKILL) if count < 0 else None
         return [count, errno.errorcode[error.errno]]
 if event:
     with open('/proc/self/comm', 'w') as file:
@@ -299,7 +300,9 @@ return len([name for name in os.listdir('/proc') if name.isdigit()])
     assert bomb.result()["Payload"]["errorType"] == "Sandbox.Timedout"
     assert functions.invoke(name)["Payload"] <= 5
     assert not _processes(marker[:15])
-    count, error = functions.invoke(name, "count")["Payload"]
+    functions.client.update_function_configuration(FunctionName=name, Timeout=30)
+    functions.settle(name)
+    count, error = answered(functions, name, "count")
     assert 100 <= count <= 1024 and error == "EAGAIN"
     neighbour()
 
@@ -342,7 +345,8 @@ def raised(what):
         resource.setrlimit(what, (1 << 20, 1 << 20))
     except (OSError, ValueError) as error:
         return 'refused'
-return [count, threads, ended, [raised(resource.RLIMIT_NOFILE), raised(resource.RLIMIT_NPROC), raised(resource.RLIMIT_CORE), raised(resource.RLIMIT_MEMLOCK)]]
+limits = (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK)
+return [count, threads, ended, [raised(limit) for limit in limits]]
 """,
         MemorySize=1024,
     )
@@ -380,7 +384,7 @@ return written
     resident_mib = (
         next(int(line.split()[1]) for line in Path(f"/proc/{worker}/status").read_text().splitlines() if line.startswith("VmRSS")) / 1024
     )
-    assert resident_mib < 300
+    assert resident_mib < 150
     neighbour()
 
 
@@ -413,7 +417,8 @@ def open_family(*words):
 return {
     'api': reach(['127.0.0.1', event['port']]), 'loopback': reach(['127.0.0.1', event['loopback']]),
     'hosts': [reach([host, port]) for host in event['hosts'] for port in (event['port'], event['loopback'], 22)],
-    'outside': reach(['192.0.2.1', 80]), 'others': [reach(['169.254.100.1', port]) for port in (9001, 22, event['port'], event['loopback'])],
+    'outside': reach(['192.0.2.1', 80]),
+    'others': [reach(['169.254.100.1', port]) for port in (9001, 22, event['port'], event['loopback'])],
     'gateway': [reach([f'169.254.100.{n}', 4566]) for n in (2, 3, 254)], 'metadata': reach(['169.254.169.254', 80]),
     'endpoint': reach(['169.254.100.1', 4566]), 'runtime': reach(['127.0.0.1', 9001]),
     'socket': [reach(path, socket.AF_UNIX) for path in event['sockets']], 'abstract': reach('\\0' + event['abstract'], socket.AF_UNIX),
@@ -502,13 +507,14 @@ def read_memory(pid):
     near, far = Iov(ctypes.addressof(buffer), 64), Iov(0x400000, 64)
     return syscall(n['process_vm_readv'], pid, ctypes.addressof(near), 1, ctypes.addressof(far), 1, 0)
 own = [int(name) for name in os.listdir('/proc') if name.isdigit()]
+pidfd = attempt(os.pidfd_open, 1)
 return {
     'own': own, 'me': os.getpid(), 'far': [attempt(os.kill, pid, 0) for pid in event['pids'] if pid not in own],
     'one': [attempt(os.kill, 1, number) for number in (0, signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP)],
     'queue': syscall(n['rt_sigqueueinfo'], 1, 15, ctypes.addressof(buffer)),
     'attach': [syscall(n['ptrace'], request, 1, 0, 0) for request in (16, 0x4206)], 'traceme': syscall(n['ptrace'], 0, 0, 0, 0),
     'memory': [read_memory(1), syscall(n['kcmp'], 1, os.getpid(), 0, 0, 0)], 'mem': attempt(lambda: open('/proc/1/mem', 'rb')),
-    'pidfd': syscall(n['pidfd_getfd'], attempt(os.pidfd_open, 1), 1, 0) if isinstance(attempt(os.pidfd_open, 1), int) else attempt(os.pidfd_open, 1),
+    'pidfd': syscall(n['pidfd_getfd'], pidfd, 1, 0) if isinstance(pidfd, int) else pidfd,
 }
 """
     )
@@ -533,8 +539,9 @@ n = event['numbers']
 os.makedirs('/tmp/m', exist_ok=True)
 calls = {
     'mount': (b'none', b'/tmp/m', b'tmpfs', 0, 0), 'umount2': (b'/var/task', 2), 'pivot_root': (b'/tmp', b'/tmp/m'), 'chroot': (b'/tmp',),
-    'fsopen': (b'tmpfs', 0), 'open_tree': (-100, b'/', 1), 'move_mount': (-100, b'/tmp', -100, b'/var/task', 0), 'mount_setattr': (-100, b'/', 0, 0, 0),
-    'setns': (os.open('/proc/self/ns/net', os.O_RDONLY), 0), 'swapon': (b'/tmp/m', 0), 'open_by_handle_at': (-100, 0, 0), 'quotactl': (0, b'x', 0, 0),
+    'fsopen': (b'tmpfs', 0), 'open_tree': (-100, b'/', 1), 'move_mount': (-100, b'/tmp', -100, b'/var/task', 0),
+    'mount_setattr': (-100, b'/', 0, 0, 0), 'setns': (os.open('/proc/self/ns/net', os.O_RDONLY), 0), 'swapon': (b'/tmp/m', 0),
+    'open_by_handle_at': (-100, 0, 0), 'quotactl': (0, b'x', 0, 0),
 }
 made = {str(flag): syscall(n['unshare'], flag) for flag in
         (0x10000000, 0x20000, 0x40000000, 0x20000000, 0x08000000, 0x04000000, 0x02000000, 0x10000000 | 0x20000)}
@@ -557,25 +564,33 @@ import resource, shutil
 shutil.copy(shutil.which('id') or '/usr/bin/id', '/tmp/id')
 os.chmod('/tmp/id', 0o6755)
 caps = struct.pack('II', 0x20080522, 0), struct.pack('6I', *[0xffffffff] * 6)
-programs = [p for p in ('/bin/su', '/usr/bin/passwd', '/usr/bin/sudo', '/usr/bin/mount', '/usr/bin/newuidmap', '/usr/bin/unshare') if os.path.exists(p)]
+programs = ['/bin/su', '/usr/bin/passwd', '/usr/bin/sudo', '/usr/bin/mount', '/usr/bin/newuidmap', '/usr/bin/unshare']
+programs = [p for p in programs if os.path.exists(p)]
 setuid = [p for p in programs if os.stat(p).st_mode & stat.S_ISUID]
 def run(*words):
     done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return [done.returncode, done.stdout.strip()]
 calls = {name: syscall(n[name], *words) for name, words in {
-    'setuid': (0,), 'setgid': (0,), 'setresuid': (0, 0, 0), 'setgroups': (1, b'\\0' * 8), 'capset': caps, 'reboot': (0xfee1dead, 672274793, 0x1234567, 0),
-    'init_module': (b'x', 1, b''), 'finit_module': (0, b'', 0), 'kexec_load': (0, 0, 0, 0), 'bpf': (0, 0, 0), 'perf_event_open': (0, 0, -1, -1, 0),
-    'userfaultfd': (0,), 'io_uring_setup': (8, 0), 'keyctl': (0, -3, 0), 'add_key': (b'user', b'k', b'v', 1, -3), 'request_key': (b'user', b'k', 0, 0),
+    'setuid': (0,), 'setgid': (0,), 'setresuid': (0, 0, 0), 'setgroups': (1, b'\\0' * 8), 'capset': caps,
+    'reboot': (0xfee1dead, 672274793, 0x1234567, 0),
+    'init_module': (b'x', 1, b''), 'finit_module': (0, b'', 0), 'kexec_load': (0, 0, 0, 0), 'bpf': (0, 0, 0),
+    'perf_event_open': (0, 0, -1, -1, 0), 'userfaultfd': (0,), 'io_uring_setup': (8, 0), 'keyctl': (0, -3, 0),
+    'add_key': (b'user', b'k', b'v', 1, -3), 'request_key': (b'user', b'k', 0, 0),
     'sethostname': (b'mine', 4), 'setdomainname': (b'mine', 4), 'clock_settime': (0, b'\\0' * 16), 'settimeofday': (b'\\0' * 16, 0),
-    'syslog': (2, b'x' * 64, 64), 'acct': (b'/tmp/a',), 'iopl': (3,), 'ioperm': (0, 1, 1), 'personality': (0x0400000,), 'memfd_secret': (0,),
-    'fanotify_init': (0, 0), 'lookup_dcookie': (0, 0, 0), 'vhangup': (), 'mbind': (0, 0, 0, 0, 0, 0),
+    'syslog': (2, b'x' * 64, 64), 'acct': (b'/tmp/a',), 'iopl': (3,), 'ioperm': (0, 1, 1), 'personality': (0x0400000,),
+    'memfd_secret': (0,), 'fanotify_init': (0, 0), 'lookup_dcookie': (0, 0, 0), 'vhangup': (), 'mbind': (0, 0, 0, 0, 0, 0),
 }.items() if name in n}
 return {
-    'calls': calls, 'status': status('NoNewPrivs', 'Seccomp', 'CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb', 'Uid', 'Gid', 'Groups'), 'id': run('/tmp/id', '-u'),
-    'su': [run(p, '-c', 'id -u') if p.endswith('su') else run(p) for p in setuid], 'unshare': run('/usr/bin/unshare', '-r', 'id', '-u') if '/usr/bin/unshare' in programs else None,
-    'node': attempt(os.mknod, '/tmp/disk', stat.S_IFBLK | 0o666, os.makedev(8, 0)), 'memory': attempt(os.mknod, '/tmp/mem', stat.S_IFCHR | 0o666, os.makedev(1, 1)),
-    'nice': attempt(os.setpriority, os.PRIO_PROCESS, 0, -5), 'realtime': attempt(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1)),
-    'oom': attempt(lambda: os.write(os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000')), 'chown': attempt(os.chown, '/tmp/id', 0, 0), 'dev': sorted(os.listdir('/dev')),
+    'calls': calls, 'id': run('/tmp/id', '-u'),
+    'status': status('NoNewPrivs', 'Seccomp', 'CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb', 'Uid', 'Gid', 'Groups'),
+    'su': [run(p, '-c', 'id -u') if p.endswith('su') else run(p) for p in setuid],
+    'unshare': run('/usr/bin/unshare', '-r', 'id', '-u') if '/usr/bin/unshare' in programs else None,
+    'node': attempt(os.mknod, '/tmp/disk', stat.S_IFBLK | 0o666, os.makedev(8, 0)),
+    'memory': attempt(os.mknod, '/tmp/mem', stat.S_IFCHR | 0o666, os.makedev(1, 1)),
+    'nice': attempt(os.setpriority, os.PRIO_PROCESS, 0, -5),
+    'realtime': attempt(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1)),
+    'oom': attempt(lambda: os.write(os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000')),
+    'chown': attempt(os.chown, '/tmp/id', 0, 0), 'dev': sorted(os.listdir('/dev')),
     'uid': [os.getuid(), os.getgid()],
 }
 """
@@ -605,9 +620,12 @@ def test_the_machine_cannot_be_seen(functions: Functions, attack: Callable[..., 
 def content(path):
     return attempt(lambda: open(path, 'rb').read(200).decode('latin-1'))
 return {
-    'masked': {path: content('/proc/' + path) for path in ('kcore', 'keys', 'kmsg', 'kallsyms', 'timer_list', 'sysrq-trigger', 'sched_debug', 'slabinfo', 'modules')},
-    'sys': attempt(os.listdir, '/sys'), 'cgroup': content('/proc/self/cgroup'), 'host': socket.gethostname(), 'mounts': open('/proc/mounts').read(),
-    'sysctl': attempt(lambda: os.write(os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY), b'|/tmp/x')), 'ipc': open('/proc/sysvipc/shm').read() if os.path.exists('/proc/sysvipc/shm') else '',
+    'masked': {path: content('/proc/' + path) for path in
+               'kcore keys kmsg kallsyms timer_list sysrq-trigger sched_debug slabinfo modules'.split()},
+    'sys': attempt(os.listdir, '/sys'), 'cgroup': content('/proc/self/cgroup'), 'host': socket.gethostname(),
+    'mounts': open('/proc/mounts').read(),
+    'sysctl': attempt(lambda: os.write(os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY), b'|/tmp/x')),
+    'ipc': open('/proc/sysvipc/shm').read() if os.path.exists('/proc/sysvipc/shm') else '',
 }
 """
     )
@@ -663,11 +681,13 @@ def test_surviving_the_freeze(hasty: Lambdad):
         f"{TOOLS}\nticks = []\n"
         "def tick():\n    while True:\n        ticks.append(time.monotonic())\n        time.sleep(0.005)\n"
         "threading.Thread(target=tick, daemon=True).start()\n"
-        f'code = \'import os, time, sys\\nos.setsid()\\nif os.fork(): os._exit(0)\\nwhile True:\\n    open("/tmp/ticks", "a").write(f"{{time.monotonic()}}\\\\n"); time.sleep(0.005)\'\n'
+        "code = '''import os, time\nos.setsid()\nif os.fork():\n    os._exit(0)\n"
+        "while True:\n    open('/tmp/ticks', 'a').write(f'{time.monotonic()}\\\\n')\n    time.sleep(0.005)'''\n"
         f"subprocess.run([sys.executable, '-c', code, '{marker}'])\n"
         "def handler(event, context):\n"
         "    time.sleep(0.1)\n    child = [float(line) for line in open('/tmp/ticks')]\n    gaps = []\n"
-        "    for times in (ticks, child):\n        gaps.append([len(times), max(b - a for a, b in zip(times, times[1:])), time.monotonic() - times[-1]])\n"
+        "    for times in (ticks, child):\n        longest = max(b - a for a, b in zip(times, times[1:]))\n"
+        "        gaps.append([len(times), longest, time.monotonic() - times[-1]])\n"
         "    return [time.monotonic(), gaps]\n",
         MemorySize=512,
         Timeout=10,
@@ -694,7 +714,8 @@ def test_a_daemon_ends_with_its_runtime(functions: Functions, attack: Callable[.
     name = attack(
         """
 if event:
-    code = 'import os, time, signal\\nos.setsid()\\nfor n in range(1, 32):\\n    if n not in (9, 19):\\n        signal.signal(n, signal.SIG_IGN)\\ntime.sleep(300)'
+    deaf = 'for n in set(range(1, 32)) - {9, 19}: signal.signal(n, signal.SIG_IGN)'
+    code = 'import os, time, signal\\nos.setsid()\\n' + deaf + '\\ntime.sleep(300)'
     subprocess.Popen([sys.executable, '-c', code, event], stdin=subprocess.DEVNULL)
     time.sleep(0.05)
 if event and event.endswith('die'):
@@ -732,8 +753,3 @@ return 'well'
     answer = functions.invoke(name, 1)
     assert answer["Payload"]["errorType"] == "Sandbox.Timedout"
     assert functions.invoke(name, 0)["Payload"] == "well"
-
-
-def test_error_names_are_known():
-    """The refusals above are names of errors that this machine has."""
-    assert REFUSED <= set(errno.errorcode.values())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from conftest import Functions, Lambdad, zipped  # type: ignore[import-not-found]
 
 WHO = (
@@ -292,8 +293,8 @@ def test_a_caller_that_goes_away(functions: Functions, lambdad: Lambdad):
         body = b'{"sleep": 0.6}'
         scope = "Credential=test/20260101/us-east-1/lambda/aws4_request"
         sock.sendall(
-            f"POST /2015-03-31/functions/{name}/invocations HTTP/1.1\r\nhost: x\r\nauthorization: AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, "
-            f"Signature=0\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+            f"POST /2015-03-31/functions/{name}/invocations HTTP/1.1\r\nhost: x\r\n"
+            f"authorization: AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0\r\ncontent-length: {len(body)}\r\n\r\n".encode()
             + body
         )
         functions.log_lines(name, until="START", count=2)

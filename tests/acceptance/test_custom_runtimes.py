@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import PYTHON, Functions, Lambdad, zipped  # type: ignore[import-not-found]
 
 PROVIDED = "provided.al2023"
@@ -225,7 +226,8 @@ do
   curl -sS "http://${AWS_LAMBDA_RUNTIME_API}/2018-06-01/runtime/invocation/$REQUEST_ID/response"  -d "$RESPONSE"
 done
 """
-    function = 'function handler () {\n  EVENT_DATA=$1\n  echo "$EVENT_DATA" 1>&2;\n  RESPONSE="Echoing request: \'$EVENT_DATA\'"\n  echo $RESPONSE\n}\n'
+    function = 'function handler () {\n  EVENT_DATA=$1\n  echo "$EVENT_DATA" 1>&2;\n'
+    function += "  RESPONSE=\"Echoing request: '$EVENT_DATA'\"\n  echo $RESPONSE\n}\n"
     files = {"bootstrap": bootstrap, "function.sh": function}
     name = functions.deploy(files, modes={"bootstrap": 0o755, "function.sh": 0o755}, runtime="provided.al2", handler="function.handler")
     for number in range(2):
@@ -337,7 +339,8 @@ def test_a_child_that_answers_is_as_good(functions: Functions):
     name = deploy(
         functions,
         CLIENT + "import subprocess\nwhile True:\n    request_id, event, _ = following()\n"
-        "    connection = dial()\n    if os.fork() == 0:\n        call('POST', f'invocation/{request_id}/response', b'\"child\"', connection=connection)\n"
+        "    connection = dial()\n    if os.fork() == 0:\n"
+        "        call('POST', f'invocation/{request_id}/response', b'\"child\"', connection=connection)\n"
         "        os._exit(0)\n    os.wait()\n",
     )
     assert [functions.invoke(name)["Payload"] for _ in range(3)] == ["child"] * 3
@@ -441,8 +444,8 @@ def test_answers_that_are_too_large(functions: Functions, neighbour: str):
     """7 MB is AWS's error and 413 for the runtime; it goes on. So it is with 300 MB, that nobody reads to the end."""
     name = deploy(
         functions,
-        CLIENT
-        + "last = 0\nwhile True:\n    request_id, event, _ = following()\n    if not event:\n        answer(request_id, last)\n        continue\n"
+        CLIENT + "last = 0\nwhile True:\n    request_id, event, _ = following()\n"
+        "    if not event:\n        answer(request_id, last)\n        continue\n"
         "    last = call('POST', f'invocation/{request_id}/response', (b'x' * 1000000 for _ in range(event)))[0]\n    usual.close()\n",
         Timeout=30,
         MemorySize=1769,

@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 import pytest
+
 from conftest import Functions, Lambdad  # type: ignore[import-not-found]
 
 NODE = shutil.which("node")
@@ -140,9 +141,10 @@ def test_what_nobody_catches(functions: Functions):
     name = deploy(
         functions,
         """
+const sleep = () => new Promise((resolve) => setTimeout(resolve, 5000));
 exports.handler = async (event) => {
-  if (event === "reject") { Promise.reject(new Error("forgotten")); await new Promise((resolve) => setTimeout(resolve, 5000)); }
-  if (event === "throw") { setTimeout(() => { throw new TypeError("thrown"); }, 1); await new Promise((resolve) => setTimeout(resolve, 5000)); }
+  if (event === "reject") { Promise.reject(new Error("forgotten")); await sleep(); }
+  if (event === "throw") { setTimeout(() => { throw new TypeError("thrown"); }, 1); await sleep(); }
   if (event === "exit") process.exit(4);
   if (event === "zero") process.exit(0);
   if (event === "never") await new Promise(() => {});
@@ -195,7 +197,8 @@ def test_the_console(functions: Functions):
     """Each method has its level; newlines stay in one event; what comes in Init has no request id."""
     name = deploy(
         functions,
-        "console.log('early');\nexport const handler = async () => {\n  for (const level of ['trace', 'debug', 'info', 'log', 'warn', 'error'])\n"
+        "console.log('early');\nexport const handler = async () => {\n"
+        "  for (const level of ['trace', 'debug', 'info', 'log', 'warn', 'error'])\n"
         "    console[level]('%s %d', level, 7, { a: [1] });\n  console.log('two\\nlines');\n  process.stdout.write('raw\\n');\n};\n",
     )
     answer = functions.invoke(name, LogType="Tail")
@@ -241,7 +244,8 @@ def test_context_and_environment(functions: Functions):
     name = deploy(
         functions,
         "import os from 'node:os';\nexport const handler = async (event, context) => ({ env: process.env, context, cwd: process.cwd(),\n"
-        "  left: context.getRemainingTimeInMillis(), keys: Object.keys(context).sort(), user: os.userInfo().username, node: process.version });\n",
+        "  left: context.getRemainingTimeInMillis(), keys: Object.keys(context).sort(), "
+        "  user: os.userInfo().username, node: process.version });\n",
         Environment={"Variables": {"COLOUR": "blue", "NODE_ENV": "production"}},
         MemorySize=256,
     )

@@ -232,7 +232,7 @@ async def open_zygote(
         process = await asyncio.create_subprocess_exec(
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=sys.stderr.fileno() if False else None,
+            stdout=asyncio.subprocess.DEVNULL,
             pass_fds=(fd,),
             env={"LANG": "C.UTF-8"},
         )

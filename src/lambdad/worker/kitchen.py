@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import re
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ PIDS = 1024
 FULL_CPU_MEMORY_MIB = 1769  # at this much memory a function has one whole processor
 _MIB = 1024 * 1024
 _PLACES = {catalogue.Family.PYTHON: 2, catalogue.Family.NODEJS: 1}  # of the version that matter
-_EVERYBODY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_STORED = re.compile(r"(?:opt-)?[0-9a-f]{64}")  # names in the code store; the server's word is not taken for it
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 @dataclass(slots=True)
@@ -107,8 +109,10 @@ class Kitchen:
         self._counter(plan)
 
     async def prepare(self, spec: frames.EnvironmentSpec) -> host.Prepared:
+        if not _STORED.fullmatch(spec.task) or (spec.layers and not _STORED.fullmatch(spec.layers)):
+            raise OSError(errno.EINVAL, "a code directory has a name that none has")
         match = self._match(spec.runtime)
-        customer = {name: value for name, value in spec.environment.items() if name not in _EVERYBODY}
+        customer = {name: value for name, value in spec.environment.items() if name not in _CREDENTIALS}
         fenced = self._stove.fenced
         task_root = "/var/task" if fenced else str(self._code_store / spec.task)
         layers_root = "/opt" if fenced or not spec.layers else str(self._code_store / spec.layers)
@@ -122,30 +126,33 @@ class Kitchen:
             layers_root=layers_root,
         )
         sandbox = await self._counter(plan).stems.take()
-        variables = environment.build(
-            match.runtime,
-            environment.Facts(
-                handler=spec.handler,
-                region=spec.region,
-                function_name=spec.function_name,
-                version=spec.version,
-                memory_mib=spec.memory_mib,
-                log_group=spec.log_group,
-                log_stream=spec.log_stream,
-                initialization_type=spec.initialization_type,
-                log_format=spec.log_format,
-                application_log_level=spec.application_log_level,
-                runtime_api=sandbox.runtime_api,
-                endpoint_url=sandbox.endpoint,
-                task_root=task_root,
-                runtime_dir=plans.RUNTIME_DIR if fenced or not plan.bootstrap else str(Path(plan.bootstrap).parent),
-                credentials=_credentials(spec.environment),
-            ),
-            customer,
-            plan.environment,
+        facts = _facts(
+            spec,
+            runtime_api=sandbox.runtime_api,
+            endpoint_url=sandbox.endpoint,
+            task_root=task_root,
+            runtime_dir=plans.RUNTIME_DIR if fenced or not plan.bootstrap else str(Path(plan.bootstrap).parent),
         )
+        variables = environment.build(match.runtime, facts, customer, plan.environment)
         if plan.bootstrap:
             variables["_LAMBDA_TELEMETRY_LOG_FD"] = "1"  # our runtimes frame their records; they take the variable away
+        command, found = self._command(plan, spec) if plan.kind is plans.Kind.EXEC else (None, True)
+        limits, later_limits = self._limits(spec)
+        return host.Prepared(
+            sandbox=sandbox,
+            assignment=self._stove.assignment(
+                task=spec.task, opt=spec.layers or None, limits=limits, variables=variables, command=command, cwd=task_root
+            ),
+            limits=later_limits,
+            runtime_version=match.version_name,
+            runtime_version_arn=spec.runtime_version_arn or match.version_arn(spec.region),
+            notices=plan.notes,
+            program=command[0] if command and match.interpreter is None else "",
+            missing_program="" if found else plans.missing_entrypoint(plan),
+        )
+
+    def _limits(self, spec: frames.EnvironmentSpec) -> tuple[sandbox_spec.Limits, sandbox_spec.Limits]:
+        """Return what an environment may use during Init, and after it. Source: AWS Lambda developer guide, "Configure memory"."""
         share = max(spec.memory_mib * 1000 // FULL_CPU_MEMORY_MIB, 1)
         limits = sandbox_spec.Limits(
             memory_bytes=spec.memory_mib * _MIB,
@@ -154,25 +161,7 @@ class Kitchen:
             pids=PIDS,
             tmp_bytes=spec.ephemeral_storage_mib * _MIB,
         )
-        command, found = self._command(plan, spec) if plan.kind is plans.Kind.EXEC else (None, True)
-        assignment = self._stove.assignment(
-            task=spec.task,
-            opt=spec.layers or None,
-            limits=limits,
-            variables=variables,
-            command=command,
-            cwd=task_root,
-        )
-        return host.Prepared(
-            sandbox=sandbox,
-            assignment=assignment,
-            limits=replace(limits, cpu_cap_millicores=share) if self._capped else limits,
-            runtime_version=match.version_name,
-            runtime_version_arn=spec.runtime_version_arn or match.version_arn(spec.region),
-            notices=plan.notes,
-            program=command[0] if command and match.interpreter is None else "",
-            missing_program="" if found else plans.missing_entrypoint(plan),
-        )
+        return limits, replace(limits, cpu_cap_millicores=share) if self._capped else limits
 
     async def close(self) -> None:
         """Kill all stem cells and templates."""
@@ -200,6 +189,26 @@ class Kitchen:
 def _natural(name: str) -> list[tuple[bool, int | str]]:
     """Order names by the numbers in them: python3.9 before python3.10."""
     return [(part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", name)]
+
+
+def _facts(spec: frames.EnvironmentSpec, *, runtime_api: str, endpoint_url: str, task_root: str, runtime_dir: str) -> environment.Facts:
+    return environment.Facts(
+        handler=spec.handler,
+        region=spec.region,
+        function_name=spec.function_name,
+        version=spec.version,
+        memory_mib=spec.memory_mib,
+        log_group=spec.log_group,
+        log_stream=spec.log_stream,
+        initialization_type=spec.initialization_type,
+        log_format=spec.log_format,
+        application_log_level=spec.application_log_level,
+        runtime_api=runtime_api,
+        endpoint_url=endpoint_url,
+        task_root=task_root,
+        runtime_dir=runtime_dir,
+        credentials=_credentials(spec.environment),
+    )
 
 
 def _credentials(variables: dict[str, str]) -> environment.Credentials | None:
