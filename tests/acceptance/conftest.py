@@ -126,6 +126,13 @@ def lambdad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lambdad]:
 
 
 @pytest.fixture
+def fenced(lambdad: Lambdad) -> None:
+    """Skip where functions run as plain processes: paths, users and networks are the machine's there."""
+    if lambdad.health()["worker"]["isolation"] == "plain":
+        pytest.skip("functions are not fenced in here")
+
+
+@pytest.fixture
 def own_lambdad(tmp_path: Path) -> Iterator[Callable[..., Lambdad]]:
     """Start a lambdad of the test's own: `own_lambdad("--auth", "iam", environment={...})`."""
     started: list[Lambdad] = []

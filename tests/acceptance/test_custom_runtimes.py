@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conftest import PYTHON, Functions, Lambdad, zipped  # type: ignore[import-not-found]
+from conftest import PYTHON, Functions, zipped  # type: ignore[import-not-found]
 
 PROVIDED = "provided.al2023"
 EXECUTABLE = {"bootstrap": 0o755}
@@ -106,7 +106,7 @@ RIC_HANDLER = (
 
 
 @pytest.mark.skipif(SAME_PYTHON is None, reason=f"the system has no {PYTHON}")
-def test_awss_own_python_client(functions: Functions):
+def test_awss_own_python_client(functions: Functions, fenced: None):
     """awslambdaric from PyPI, with its native module, is a custom runtime as it is."""
     bootstrap = f'#!/bin/sh\nexec {SAME_PYTHON} -m awslambdaric "$_HANDLER"\n'
     files = {**aws_runtime_client(), "app.py": RIC_HANDLER, "bootstrap": bootstrap}
@@ -129,7 +129,7 @@ def test_awss_own_python_client(functions: Functions):
 
 
 @pytest.mark.skipif(SAME_PYTHON is None, reason=f"the system has no {PYTHON}")
-def test_awss_own_python_client_in_a_layer(functions: Functions, lambdad: Lambdad):
+def test_awss_own_python_client_in_a_layer(functions: Functions, fenced: None):
     """The runtime may come from a layer, as /opt/bootstrap; its import errors are AWS's."""
     bootstrap = f'#!/bin/sh\nPYTHONPATH=/opt exec {SAME_PYTHON} -m awslambdaric "$_HANDLER"\n'
     layer = functions.client.publish_layer_version(

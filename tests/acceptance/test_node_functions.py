@@ -169,7 +169,7 @@ exports.handler = async (event) => {
     assert functions.invoke(name)["Payload"] == "well"
 
 
-def test_what_cannot_be_loaded(functions: Functions):
+def test_what_cannot_be_loaded(functions: Functions, fenced: None):
     """Syntax errors, missing modules, files and exports have AWS's types; Init was tried twice."""
     cases = [
         ({"index.mjs": "export const handler = async ( => 1;"}, "index.handler", "Runtime.UserCodeSyntaxError", "SyntaxError: "),
@@ -239,7 +239,7 @@ def test_json_logs(functions: Functions):
     assert logged[2]["message"]["errorType"] == "Error" and logged[2]["message"]["errorMessage"] == "end"
 
 
-def test_context_and_environment(functions: Functions):
+def test_context_and_environment(functions: Functions, fenced: None):
     """The context has AWS's members; the environment is the function's and nothing of the worker's."""
     name = deploy(
         functions,

@@ -165,13 +165,25 @@ async def test_an_environment_that_dies_fails_its_invocation(worker: FakeWorker)
     """The next invocation gets another one."""
     (first,) = await begin(worker.plane, call(1))
     (environment_id,) = worker.start_all()
-    worker.plane.worker_said(frames.Stopped(environment_id=environment_id, reason="failed: X"), b"")
+    worker.plane.worker_said(frames.Stopped(environment_id=environment_id, reason="failed: X", request_id=call(1).request_id), b"")
     with pytest.raises(SystemFailure):
         await first
     (second,) = await begin(worker.plane, call(2))
     assert worker.start_all() != [environment_id]
     worker.answer_all()
     await second
+
+
+async def test_an_invocation_that_had_not_begun_moves_on_once(worker: FakeWorker):
+    """It gets another environment when its first one dies before it has begun there, and an error when the second does too."""
+    (first,) = await begin(worker.plane, call(1))
+    (environment_id,) = worker.start_all()
+    worker.plane.worker_said(frames.Stopped(environment_id=environment_id, reason="lost: X"), b"")
+    (other_id,) = worker.start_all()
+    assert other_id != environment_id and not first.done()
+    worker.plane.worker_said(frames.Stopped(environment_id=other_id, reason="lost: X"), b"")
+    with pytest.raises(SystemFailure):
+        await first
 
 
 async def test_a_runtime_that_nobody_has(worker: FakeWorker):
@@ -263,3 +275,34 @@ async def test_an_old_environment_is_replaced(worker: FakeWorker, monkeypatch: p
     assert [stop.environment_id for stop in worker.take(frames.Stop)] == [old]
     monkeypatch.undo()
     second.cancel()
+
+
+async def test_closing_waits_for_the_last_of_the_log(worker: FakeWorker):
+    """Every environment is told to stop; what runs fails, and what was written before Stopped is kept."""
+    first, second = await begin(worker.plane, call(1), call(2))
+    idle, busy = worker.start_all()
+    answered = worker.take(frames.Invoke)[0]
+    assert answered.environment_id == idle
+    worker.plane.worker_said(frames.Answer(environment_id=idle, request_id=answered.request_id), b"1")
+    await first
+    closing = asyncio.ensure_future(worker.plane.close(5.0))
+    await asyncio.sleep(0)
+    assert {stop.environment_id for stop in worker.take(frames.Stop)} == {idle, busy} and not closing.done()
+    with pytest.raises(SystemFailure):
+        await second
+    worker.plane.worker_said(frames.LogEvents(events=[(idle, 1, "the last")]), b"")
+    for environment_id in (idle, busy):
+        worker.plane.worker_said(frames.Stopped(environment_id=environment_id, reason="stopped", request_id=""), b"")
+    await closing
+    assert [line[-1] for line in worker.logged] == [[(1, "the last\n")]]  # type: ignore[attr-defined]
+
+
+async def test_closing_does_not_wait_for_ever(worker: FakeWorker):
+    """A worker that never says Stopped is left alone; with nothing to stop there is nothing to wait for."""
+    await worker.plane.close(5.0)
+    (first,) = await begin(worker.plane, call(1))
+    worker.start_all()
+    worker.answer_all()
+    await first
+    await worker.plane.close(0.0)
+    worker.plane.worker_went()

@@ -144,9 +144,9 @@ def test_what_a_busy_runtime_must_not_do(event: machine.Event):
 
 def test_stop_ends_it_once():
     """Stopping is final, whatever comes after."""
-    play = ready() >> StopAsked() << KillEnvironment() >> StopAsked() >> Exited() >> Tick()
+    play = ready() >> StopAsked() << KillEnvironment() >> StopAsked() >> Exited() >> Tick() >> NextCalled()
     with pytest.raises(IllegalEvent):
-        play >> NextCalled()
+        play >> InvokeArrived("r2", 1)
 
 
 EVENTS = st.one_of(

@@ -34,6 +34,7 @@ class _Running:
     future: "asyncio.Future[Outcome]"
     was_reserved: bool
     overdue_at_s: float  # loop time by which it has ended, or its worker is at fault
+    moved: bool = False  # it has lost an environment before it had begun there
 
 
 @dataclass(slots=True, eq=False)
@@ -143,6 +144,9 @@ class DataPlane:
         deployment = self._deployments.get(version.deployment_id)
         if deployment is None:
             deployment = self._deployments[version.deployment_id] = _Deployment(version)
+        self._place(deployment, running)
+
+    def _place(self, deployment: _Deployment, running: _Running) -> None:
         environment_id = assignment.request(deployment.pool, running)
         if environment_id is not None:
             self._run(environment_id, running)
@@ -294,7 +298,10 @@ class DataPlane:
             if reason.startswith(NO_RUNTIME)
             else SystemFailure("the function's environment has gone")
         )
-        if lost is not None:
+        if lost is not None and message.request_id != lost.invocation.request_id and not lost.moved:
+            lost.moved = True  # it has not begun: nobody will notice
+            self._place(deployment, lost)
+        elif lost is not None:
             self._end(lost, error)
         elif was_starting:
             self._fail_waiting(deployment, error)

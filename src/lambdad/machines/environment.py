@@ -173,8 +173,8 @@ def step(env: Environment, event: Event, now_s: float) -> tuple[Environment, lis
         if env.state is State.STOPPED:
             return env, []
         return Environment(State.STOPPED), [KillEnvironment()]
-    if env.state is State.STOPPED and isinstance(event, Exited | Tick):
-        return env, []
+    if env.state is State.STOPPED and isinstance(event, Exited | Tick | NextCalled):
+        return env, []  # a runtime that asks for more waits until it is killed; were it refused, it would say so in the function's log
     if isinstance(event, PollLost) and env.state is not State.READY:
         return env, []
     if isinstance(event, Tick) and (env.deadline_s is None or now_s < env.deadline_s):

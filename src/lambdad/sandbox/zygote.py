@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import os
@@ -90,23 +91,24 @@ class Zygote:
 
     async def start(self, plan: dict[str, Any] | None) -> None:
         """Give the launcher and then the template what they need, and wait until it has preloaded. Raises ZygoteFailed."""
-        if plan is not None:
-            self._channel.send(plan)
         fenced = self.isolation.fenced
-        self._channel.send(
-            {
-                "fenced": fenced,
-                "rootless": self.isolation.rootless,
-                "leaf_user_namespace": self.isolation.leaf_user_namespace,
-                "preload": None if self.spec.preload is None else self._translate(self.spec.preload),
-                "seccomp": seccomp.default_program().hex() if self.isolation.seccomp else "",
-                "uid": spec.USER_ID,
-                "gid": spec.GROUP_ID,
-                "host_name": spec.HOST_NAME,
-                "listen": [list(spec.RUNTIME_API_ADDRESS), list(spec.ENDPOINT_ADDRESS)],
-                "code": private_root.CODE_TARGET if fenced else str(self._code_store),
-            }
-        )
+        config = {
+            "fenced": fenced,
+            "rootless": self.isolation.rootless,
+            "leaf_user_namespace": self.isolation.leaf_user_namespace,
+            "preload": None if self.spec.preload is None else self._translate(self.spec.preload),
+            "seccomp": seccomp.default_program().hex() if self.isolation.seccomp else "",
+            "uid": spec.USER_ID,
+            "gid": spec.GROUP_ID,
+            "host_name": spec.HOST_NAME,
+            "listen": [list(spec.RUNTIME_API_ADDRESS), list(spec.ENDPOINT_ADDRESS)],
+            "code": private_root.CODE_TARGET if fenced else str(self._code_store),
+        }
+        # A launcher that has failed already cannot be sent more; what it had to say, or its end, is on its way.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            if plan is not None:
+                self._channel.send(plan)
+            self._channel.send(config)
         await self._ready
 
     async def spawn(self) -> fence.Sandbox:

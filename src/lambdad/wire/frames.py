@@ -117,7 +117,7 @@ class Answer(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Stopped(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
-    """The environment is gone, with every process in it; `request_id` names the invocation that went with it, if any."""
+    """The environment is gone, with every process in it; `request_id` names the invocation that had begun there and not ended, if any."""
 
     environment_id: str
     reason: str

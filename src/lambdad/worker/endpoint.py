@@ -1,22 +1,32 @@
 """AWS's endpoint inside an environment: connections made there are passed on to the server, byte by byte.
 
-Functions reach lambdad's own API through it even where they have no other network. Bounds: `MAX_CONNECTIONS` for each environment;
-what one side sends waits in the socket while the other side is slower.
+Functions reach lambdad's own API through it even where they have no other network. Bounds: `MAX_CONNECTIONS` for each environment, and
+`MAX_CONNECTIONS_TOGETHER`, so that functions leave the server room for its other clients; what one side sends waits in the socket while
+the other side is slower.
 """
 
 import asyncio
 
 MAX_CONNECTIONS = 128
+MAX_CONNECTIONS_TOGETHER = 4096
+
+
+class Upstream:
+    """The server, as the worker reaches it; shared by all relays of a worker."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address = (host, port)
+        self.connections = 0
 
 
 class Relay:
     """The connections of one environment to the server.
 
     Args:
-        upstream: host and port of the server, as the worker reaches it.
+        upstream: what they are passed on to.
     """
 
-    def __init__(self, upstream: tuple[str, int]) -> None:
+    def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._near: set[_Side] = set()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -26,10 +36,11 @@ class Relay:
         return _Side(self)
 
     def opened(self, near: "_Side") -> None:
-        if len(self._near) >= MAX_CONNECTIONS:
+        if len(self._near) >= MAX_CONNECTIONS or self._upstream.connections >= MAX_CONNECTIONS_TOGETHER:
             near.close()
             return
         self._near.add(near)
+        self._upstream.connections += 1
         task = asyncio.get_running_loop().create_task(self._connect(near))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -37,14 +48,16 @@ class Relay:
     async def _connect(self, near: "_Side") -> None:
         far = _Side(None)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: far, *self._upstream)
+            await asyncio.get_running_loop().create_connection(lambda: far, *self._upstream.address)
         except OSError:
             near.close()
             return
         near.join(far)
 
     def closed(self, near: "_Side") -> None:
-        self._near.discard(near)
+        if near in self._near:
+            self._near.remove(near)
+            self._upstream.connections -= 1
 
     def close(self) -> None:
         """Cut every connection."""

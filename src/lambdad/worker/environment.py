@@ -4,6 +4,7 @@ Resource handling: an `Environment` owns its sandbox, its Runtime API connection
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import math
@@ -24,6 +25,7 @@ from lambdad.worker.ports import Exit, Sandbox
 
 log = logging.getLogger("lambdad.worker")
 
+LEAVE_WITHIN_S = 0.1
 _MIB = 1024 * 1024
 
 
@@ -54,7 +56,7 @@ class Environment:
         send: Callable[[frames.ToServer, bytes], None],
         logs: output.LogBuffer,
         now_ms: NowMs,
-        upstream: tuple[str, int],
+        upstream: endpoint.Upstream,
         notices: tuple[str, ...] = (),
         program: str = "",
         missing_program: str = "",
@@ -104,20 +106,27 @@ class Environment:
                     self._emit_now(notice)
                 self._state = machine.begin(time.monotonic())
                 self._set_timer()
-                await self._launch(self._sandbox.assign)
-                watcher = tasks.create_task(self._watch(self._launches))
-                while (command := await self._actions.get()) is not None:
-                    match command:
-                        case machine.KillRuntime():
-                            await self._sandbox.stop_runtime()
-                            watcher.cancel()
-                            self._hang_up()
-                        case machine.Relaunch():
-                            await self._launch(self._sandbox.respawn)
-                            watcher = tasks.create_task(self._watch(self._launches))
-                        case machine.KillEnvironment():
-                            break
-                watcher.cancel()
+                try:
+                    await self._launch(self._sandbox.assign)
+                    watcher = tasks.create_task(self._watch(self._launches))
+                    while (command := await self._actions.get()) is not None:
+                        match command:
+                            case machine.KillRuntime():
+                                await self._let_leave()
+                                await self._sandbox.stop_runtime()
+                                watcher.cancel()
+                                self._hang_up()
+                            case machine.Relaunch():
+                                await self._launch(self._sandbox.respawn)
+                                watcher = tasks.create_task(self._watch(self._launches))
+                            case machine.KillEnvironment():
+                                break
+                except fence.AssignFailed as error:
+                    # The fence itself is gone; where its first process has the function's own user, a function can do that.
+                    log.warning("environment.lost environment_id=%s error=%s", self.spec.environment_id, error)
+                    reason = f"lost: {error}"
+                if watcher is not None:
+                    watcher.cancel()
         except Exception as error:
             # Safe to go on: one environment is given up, with its sandbox; the others share nothing with it.
             log.exception("environment.failed environment_id=%s", self.spec.environment_id)
@@ -133,11 +142,13 @@ class Environment:
             relay_server.close()
             relay.close()
             await self._sandbox.kill()
-            lost = self._current.invoke.request_id if self._current else ""
+            lost = self._current.invoke.request_id if self._current is not None and self._current.started else ""
             self._send(frames.Stopped(environment_id=self.spec.environment_id, reason=reason, request_id=lost), b"")
 
     def invoke(self, invoke: frames.Invoke, payload: bytes) -> None:
-        """Run an invocation; its Answer is sent when it has ended."""
+        """Run an invocation; its Answer is sent when it has ended, or Stopped when the environment has."""
+        if self._state.state is machine.State.STOPPED:
+            return
         self._thaw()
         self._current = _Invocation(invoke, payload, output.Tail() if invoke.want_tail else None)
         self._feed(machine.InvokeArrived(invoke.request_id, float(self.spec.timeout_s)))
@@ -251,6 +262,14 @@ class Environment:
                 status = 127 if error.errno == errno.ENOENT else 126  # as a shell has it
                 self._exit = sandbox_spec.Exit(status, None, False)
             self._feed(machine.Exited())
+
+    async def _let_leave(self) -> None:
+        """Give a runtime that has reported its own failure in Init a moment to hear the answer, say more, and exit."""
+        if self._failure[0]:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_WITHIN_S):
+                    await self._sandbox.wait_exit()
+            self._reader.drain()
 
     async def _watch(self, launch: int) -> None:
         exit_ = await self._sandbox.wait_exit()

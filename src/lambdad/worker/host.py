@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from lambdad.kit.clock import NowMs
 from lambdad.wire import frames
-from lambdad.worker import output
+from lambdad.worker import endpoint, output
 from lambdad.worker.environment import Environment
 from lambdad.worker.ports import Sandbox
 
@@ -81,7 +81,7 @@ class Worker:
         self._now_ms = now_ms
         self._freeze_after_s = freeze_after_s
         self._may_connect = may_connect
-        self._upstream = upstream
+        self._upstream = endpoint.Upstream(*upstream)
         self._loop = asyncio.get_running_loop()
         self._logs = output.LogBuffer(self._logs_waiting, self._logs_much)
         self._log_timer: asyncio.TimerHandle | None = None

@@ -21,6 +21,7 @@ log = logging.getLogger("lambdad.worker")
 
 PIDS = 1024
 FULL_CPU_MEMORY_MIB = 1769  # at this much memory a function has one whole processor
+_TASK_ROOT = "/var/task"
 _MIB = 1024 * 1024
 _PLACES = {catalogue.Family.PYTHON: 2, catalogue.Family.NODEJS: 1}  # of the version that matter
 _STORED = re.compile(r"(?:opt-)?[0-9a-f]{64}")  # names in the code store; the server's word is not taken for it
@@ -114,34 +115,27 @@ class Kitchen:
         match = self._match(spec.runtime)
         customer = {name: value for name, value in spec.environment.items() if name not in _CREDENTIALS}
         fenced = self._stove.fenced
-        task_root = "/var/task" if fenced else str(self._code_store / spec.task)
-        layers_root = "/opt" if fenced or not spec.layers else str(self._code_store / spec.layers)
-        plan = plans.launch(
-            match,
-            memory_mib=spec.memory_mib,
-            customer=customer,
-            files=self._files,
-            fenced=fenced,
-            task_root=task_root,
-            layers_root=layers_root,
-        )
+        # Where there is no fence the sandbox puts the places where these really are in the place of their names.
+        plan = plans.launch(match, memory_mib=spec.memory_mib, customer=customer, files=self._files, fenced=fenced)
         sandbox = await self._counter(plan).stems.take()
         facts = _facts(
             spec,
             runtime_api=sandbox.runtime_api,
             endpoint_url=sandbox.endpoint,
-            task_root=task_root,
+            task_root=_TASK_ROOT,
             runtime_dir=plans.RUNTIME_DIR if fenced or not plan.bootstrap else str(Path(plan.bootstrap).parent),
         )
         variables = environment.build(match.runtime, facts, customer, plan.environment)
         if plan.bootstrap:
             variables["_LAMBDA_TELEMETRY_LOG_FD"] = "1"  # our runtimes frame their records; they take the variable away
+        if not fenced and match.runtime.family is catalogue.Family.PYTHON:
+            variables["LAMBDAD_LAYERS_ROOT"] = "/opt"  # so that the sandbox says where it is
         command, found = self._command(plan, spec) if plan.kind is plans.Kind.EXEC else (None, True)
         limits, later_limits = self._limits(spec)
         return host.Prepared(
             sandbox=sandbox,
             assignment=self._stove.assignment(
-                task=spec.task, opt=spec.layers or None, limits=limits, variables=variables, command=command, cwd=task_root
+                task=spec.task, opt=spec.layers or None, limits=limits, variables=variables, command=command, cwd=_TASK_ROOT
             ),
             limits=later_limits,
             runtime_version=match.version_name,

@@ -563,6 +563,11 @@ def _load_handler(name):
         raise Fault("Runtime.HandlerNotFound", text) from None
 
 
+def _layers_root():
+    """Return where layers lie: /opt, or where a process without a root of its own finds them."""
+    return os.environ.get("LAMBDAD_LAYERS_ROOT", "/opt")
+
+
 def _set_paths():
     """Set ``sys.path``: code, layers, PYTHONPATH, the standard library, and last the SDK that the platform brings.
 
@@ -571,7 +576,7 @@ def _set_paths():
     site = ("site-packages", "dist-packages")
     here = os.path.dirname(os.path.abspath(__file__))
     task = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
-    layers = ["/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"]
+    layers = [_layers_root() + "/python/lib/python%d.%d/site-packages" % sys.version_info[:2], _layers_root() + "/python"]
     extra = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     home = os.path.dirname(os.__file__)
     archive = "python%d%d.zip" % sys.version_info[:2]
@@ -585,7 +590,7 @@ def _set_paths():
 
 def _forget_shadowed():
     """Drop preloaded packages when the function brings its own copy of one of them: its own must win."""
-    front = [path for path in sys.path if path.startswith((os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), "/opt"))]
+    front = [path for path in sys.path if path.startswith((os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), _layers_root()))]
     places = [os.path.join(path, top) for path in front for top in _preloaded]
     if any(os.path.isdir(place) or os.path.isfile(place + ".py") for place in places):
         for name in list(sys.modules):
@@ -614,6 +619,7 @@ def _become_function(payload):
     _open_logs()
     _set_paths()
     _forget_shadowed()
+    os.environ.pop("LAMBDAD_LAYERS_ROOT", None)
 
 
 def preload(modules=()):

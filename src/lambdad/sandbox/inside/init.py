@@ -49,11 +49,13 @@ class Init:
         """Fence this process in and serve the worker. Returns only in a runtime process, with what it is to call."""
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, self._leave)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         # A process frozen by a version 1 cgroup cannot be killed, so there init must live long enough to thaw it.
         # The same where there is no pid namespace that would take the others along.
         swift = self.freezer is None and self.config["fenced"]
+        # Elsewhere SIGTERM stays what it is for process 1, nothing: an unprivileged function may have the right to send it.
+        if not swift:
+            signal.signal(signal.SIGTERM, self._leave)
         kernel.die_with_parent(signal.SIGKILL if swift else signal.SIGTERM)
         listeners = self._build() if self.config["fenced"] else self._open_plain()
         entry = self._start_runtime()
