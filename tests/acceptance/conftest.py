@@ -213,7 +213,8 @@ class Functions:
 @pytest.fixture
 def functions(lambdad: Lambdad, request: pytest.FixtureRequest) -> Iterator[Functions]:
     """Functions of this test on the shared lambdad."""
-    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:48]
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:40]
+    name = f"{name}-{os.urandom(3).hex()}"  # tests of one name in two files share no logs
     deployed = Functions(lambdad, name)
     yield deployed
     deployed.clean()

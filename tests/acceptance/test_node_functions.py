@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Functions, Lambdad  # type: ignore[import-not-found]
+from conftest import Functions, Lambdad, zipped  # type: ignore[import-not-found]
 
 NODE = shutil.which("node")
 MAJOR = int(subprocess.run([NODE, "-p", "process.versions.node.split('.')[0]"], capture_output=True).stdout) if NODE else 0
@@ -64,8 +64,6 @@ def test_modules_of_all_kinds(functions: Functions):
 
 def test_a_package_in_a_layer(functions: Functions):
     """What a layer has under nodejs/node_modules is found."""
-    from conftest import zipped
-
     content = zipped({"nodejs/node_modules/said/index.js": "module.exports = 'by a layer';"})
     layer = functions.client.publish_layer_version(LayerName="said", Content={"ZipFile": content})["LayerVersionArn"]
     name = deploy(functions, "const said = require('said');\nexports.handler = async () => said;", "index.js", Layers=[layer])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PYTHON, Functions, Lambdad  # type: ignore[import-not-found]
+from conftest import PYTHON, Functions, Lambdad, zipped  # type: ignore[import-not-found]
 
 
 @pytest.fixture
@@ -22,8 +22,6 @@ def plain(own_lambdad: Callable[..., Lambdad]) -> Iterator[Functions]:
 
 def test_python(plain: Functions):
     """Answers, errors, exits, timeouts, logs, layers, boto3 and /tmp are as behind a fence."""
-    from conftest import zipped
-
     layer = plain.client.publish_layer_version(LayerName="said", Content={"ZipFile": zipped({"python/said.py": "word = 'layered'\n"})})
     name = plain.deploy(
         {

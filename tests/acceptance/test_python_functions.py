@@ -5,7 +5,7 @@ import json
 import re
 import sys
 
-from conftest import PYTHON, Functions  # type: ignore[import-not-found]
+from conftest import PYTHON, Functions, zipped  # type: ignore[import-not-found]
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
@@ -184,3 +184,103 @@ def test_versions_of_the_language(functions: Functions, lambdad):
         if runtime == PYTHON:
             assert version == list(sys.version_info[:2])
         assert version[0] == 3
+
+
+def test_logging(functions: Functions):
+    """`logging` and `print` write as on AWS; a record of several lines is one event, what is printed without a newline is not lost."""
+    name = functions.deploy(
+        "import logging, sys\nlogging.getLogger().setLevel(logging.INFO)\n"
+        "def handler(event, context):\n    logging.info('one\\ntwo')\n"
+        "    logging.getLogger('mine').warning('%s %d', 'careful', 7)\n    logging.debug('no')\n"
+        "    print('a\\nb')\n    print('ü', file=sys.stderr)\n    sys.stdout.write('unfinished')\n"
+    )
+    answer = functions.invoke(name)
+    assert answer["Payload"] is None
+    request_id = answer["ResponseMetadata"]["RequestId"]
+    lines = functions.log_lines(name)
+    inside = lines[lines.index(f"START RequestId: {request_id} Version: $LATEST") + 1 : lines.index(f"END RequestId: {request_id}")]
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    assert re.fullmatch(rf"\[INFO\]\t{time}\t{request_id}\tone[\n\r]two", inside[0].rstrip())
+    assert re.fullmatch(rf"\[WARNING\]\t{time}\t{request_id}\tcareful 7", inside[1].rstrip())
+    assert sorted(line for line in inside[2:]) == ["a", "b", "unfinished", "ü"]
+
+
+def test_json_logs(functions: Functions):
+    """LoggingConfig JSON: records become objects with AWS's keys, filtered by level; print stays as it is."""
+    name = functions.deploy(
+        "import logging\nlog = logging.getLogger('mine')\n"
+        "def handler(event, context):\n    log.info('no')\n    log.warning('careful', extra={'order': 7})\n"
+        "    print('plain')\n    raise KeyError('x')\n",
+        LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "WARN", "SystemLogLevel": "WARN"},
+    )
+    answer = functions.invoke(name)
+    request_id = answer["ResponseMetadata"]["RequestId"]
+    assert answer["FunctionError"] == "Unhandled" and answer["Payload"]["errorType"] == "KeyError"
+    lines = functions.log_lines(name, until="{", count=2)
+    assert "plain" in lines and not [line for line in lines if "platform." in line and '"INFO"' in line]
+    records = [json.loads(line) for line in lines if line.startswith("{") and '"level"' in line]
+    careful, failed = records
+    assert careful["level"] in ("WARN", "WARNING") and careful["message"] == "careful" and careful["logger"] == "mine"
+    assert careful["order"] == 7 and careful["requestId"] == request_id and careful["timestamp"].endswith("Z")
+    assert failed["level"] == "ERROR" and failed["errorType"] == "KeyError" and failed["errorMessage"] == "'x'" and failed["stackTrace"]
+
+
+def test_payloads_of_all_kinds(functions: Functions):
+    """What goes in comes out: text of all scripts, numbers, nothing at all, 6 MB."""
+    name = functions.deploy("def handler(event, context):\n    return event\n", MemorySize=512, Timeout=20)
+    for event in ("äöü €𝄞 \u2028", 0.1, 12345678901234567890, True, [], {"": None}, {"a": {"b": [1, [2, {"c": "d"}]]}}, "x" * 6_000_000):
+        assert functions.invoke(name, event)["Payload"] == event
+    assert json.loads(functions.client.invoke(FunctionName=name)["Payload"].read()) == {}
+
+
+def test_layers_and_packages(functions: Functions, fenced: None):
+    """Layers are found under /opt/python, later ones over earlier ones; the function's own packages come before them."""
+
+    def layer(name: str, files: dict[str, str | bytes]) -> str:
+        content = {"ZipFile": zipped(files)}
+        return str(functions.client.publish_layer_version(LayerName=name, Content=content)["LayerVersionArn"])
+
+    first = layer(
+        "first",
+        {"python/one.py": "who = 'first'", "python/two.py": "who = 'first'", "python/three.py": "who = 'first'", "data.txt": "data"},
+    )
+    second = layer("second", {f"python/lib/{PYTHON}/site-packages/two.py": "who = 'second'", "python/three.py": "who = 'second'"})
+    name = functions.deploy(
+        {
+            "app.py": "import one, two, three\ndef handler(event, context):\n"
+            "    return [one.who, two.who, three.who, open('/opt/data.txt').read()]\n",
+            "three.py": "who = 'own'",
+        },
+        Layers=[first, second],
+    )
+    assert functions.invoke(name)["Payload"] == ["first", "second", "own", "data"]
+
+
+def test_a_wrapper(functions: Functions, fenced: None):
+    """AWS_LAMBDA_EXEC_WRAPPER is given the runtime's command line to run; one that is missing is exit status 127."""
+    source = {
+        "app.py": "import os\ndef handler(event, context):\n    return os.environ.get('WRAPPED')\n",
+        "wrapper": '#!/bin/sh\necho "wrapping $#"\nexport WRAPPED=yes\nexec "$@"\n',
+    }
+    variables = {"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrapper"}}
+    name = functions.deploy(source, modes={"wrapper": 0o755}, Environment=variables, Timeout=10, MemorySize=512)
+    assert functions.invoke(name)["Payload"] == "yes"
+    assert any(line.startswith("wrapping ") for line in functions.log_lines(name))
+    name = functions.deploy(source, Environment={"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/nothing"}})
+    assert functions.invoke(name)["Payload"]["errorMessage"].endswith("Runtime exited with error: exit status 127")
+
+
+def test_threads_and_children(functions: Functions):
+    """Threads, processes and pipes work inside a function."""
+    name = functions.deploy(
+        "import concurrent.futures, multiprocessing, subprocess, sys\n"
+        "def handler(event, context):\n"
+        "    with concurrent.futures.ThreadPoolExecutor(4) as pool:\n        squares = list(pool.map(lambda n: n * n, range(5)))\n"
+        "    here, there = multiprocessing.Pipe()\n"
+        "    process = multiprocessing.Process(target=there.send, args=('from a child',))\n    process.start()\n    process.join()\n"
+        "    said = subprocess.run([sys.executable, '-c', 'print(6 * 7)'], capture_output=True, text=True).stdout\n"
+        "    return [squares, here.recv(), said]\n",
+        Timeout=20,
+        MemorySize=512,
+    )
+    assert functions.invoke(name)["Payload"] == [[0, 1, 4, 9, 16], "from a child", "42\n"]

@@ -33,14 +33,30 @@ class Place:
         self._writers.append(writer)
         return reader, writer
 
-    def hang_up(self) -> None:
+    async def hang_up(self) -> None:
         for writer in self._writers:
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
 async def place(served: Served) -> AsyncIterator[Place]:
-    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    ended: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        ended.append(task)
+        try:
+            with contextlib.suppress(ConnectionError):
+                await served(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()[:2]
     upstream = endpoint.Upstream(host, port)
     relay = endpoint.Relay(upstream)
@@ -49,8 +65,8 @@ async def place(served: Served) -> AsyncIterator[Place]:
     try:
         async with asyncio.timeout(20):
             yield made
-            made.hang_up()
-            while upstream.connections:
+            await made.hang_up()
+            while upstream.connections or not all(task.done() for task in ended):
                 await asyncio.sleep(0.001)
     finally:
         near.close()

@@ -57,11 +57,16 @@ def mapping(binds: tuple[spec.Bind, ...], place: Path | None = None) -> dict[str
 
 
 def translator(paths: Mapping[str, str]) -> Callable[[str], str]:
-    """Return what replaces the paths of an environment in a text, each only where a path begins and a name ends."""
+    """
+    Return what replaces the paths of an environment in a text, each only where a path begins and a name ends.
+
+    /tmp itself is replaced, and what is named below it is not: lambdad, and what it brings, may be installed there.
+    """
     if not paths:
         return lambda text: text
     longest_first = sorted(paths, key=len, reverse=True)
-    pattern = re.compile(r"(?<![\w./-])(" + "|".join(map(re.escape, longest_first)) + r")(?![\w.-])")
+    names = "|".join(re.escape(path) + ("(?!/)" if path == "/tmp" else "") for path in longest_first)
+    pattern = re.compile(rf"(?<![\w./-])({names})(?![\w.-])")
     return lambda text: pattern.sub(lambda match: paths[match[1]], text)
 
 

@@ -216,7 +216,7 @@ class Environment:
                     if self._state.state is machine.State.READY:
                         self._init_ms = init_s * 1000
                     self._send(frames.Ready(environment_id=self.spec.environment_id, init_ms=init_s * 1000), b"")
-                    self._sandbox.limit(self._limits)
+                    self._limit()
                 case machine.ReportInit():
                     self._report_init(command)
                 case machine.KillRuntime():
@@ -227,6 +227,13 @@ class Environment:
         self._set_timer()
         idle = self._state.request_id is None and self._state.state in (machine.State.READY, machine.State.SETTLING)
         self.idle_since_s = self._loop.time() if idle else None
+
+    def _limit(self) -> None:
+        try:
+            self._sandbox.limit(self._limits)
+        except fence.AssignFailed as error:
+            # Safe to go on: the limits of Init hold, which are wider in processor time alone.
+            log.warning("environment.unlimited environment_id=%s error=%s", self.spec.environment_id, error)
 
     def _set_timer(self) -> None:
         deadline_s = self._state.deadline_s
