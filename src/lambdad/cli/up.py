@@ -14,7 +14,7 @@ from lambdad import __version__, settings
 from lambdad.app import launch, root_key
 from lambdad.kit import process
 
-READY_WITHIN_S = 20.0
+READY_WITHIN_S = 30.0
 
 
 def run(given: Mapping[str, Any]) -> int:
@@ -76,8 +76,7 @@ class _Up:
             self._ready = True
             print(_ready_line(self._config, self._port, json.loads(line)), flush=True)
         elif time.monotonic() > self._give_up_at_s:
-            _complain(f"not ready after {READY_WITHIN_S:.0f} s; still trying")
-            self._give_up_at_s = float("inf")
+            raise process.GiveUp(f"not ready after {READY_WITHIN_S:.0f} s")
 
 
 def _complain(text: str) -> None:

@@ -59,6 +59,10 @@ class Child:
     restarts: int = 0
 
 
+class GiveUp(Exception):
+    """There is no use in going on; the text says why."""
+
+
 class Supervisor:
     """Keeps children alive until it is told to stop, then stops them in reverse order of their start.
 
@@ -75,17 +79,22 @@ class Supervisor:
         Start the children and watch over them.
 
         Args:
-            tick: called a few times a second.
+            tick: called a few times a second; it may raise GiveUp.
 
         Returns:
-            The exit status: 0 after a drain, 1 if a child had to be killed.
+            The exit status: 0 after a drain, 1 if a child had to be killed, or after GiveUp.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self._signals.append(number))
         for child in self._children:
             self._start(child)
         while not self._signals:
-            tick()
+            try:
+                tick()
+            except GiveUp as reason:
+                self._say(str(reason))
+                self._stop()
+                return 1
             self._revive()
             time.sleep(0.05)
         return self._stop()

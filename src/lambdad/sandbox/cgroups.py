@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lambdad.kit import threads
 from lambdad.sandbox import cgroup_files, cgroup_v1, cgroup_v2, instances, spec
 
 POOLED_GROUPS = 64
@@ -262,10 +263,10 @@ def _subtrees(top: Path) -> list[Path]:
 @asynccontextmanager
 async def open_cgroups(instance: str) -> AsyncIterator[Cgroups]:
     """Sweep dead instances' leftovers, open this instance's subtree, and remove it at the end."""
-    await asyncio.to_thread(sweep)
-    cgroups = Cgroups(await asyncio.to_thread(detect, instance))
+    await threads.run(sweep)
+    cgroups = Cgroups(await threads.run(detect, instance))
     try:
         yield cgroups
     finally:
         cgroups.driver.stop_watching()
-        await asyncio.to_thread(cgroups.close)
+        await threads.run(cgroups.close)
