@@ -85,6 +85,7 @@ class DataPlane:
         self._loop = asyncio.get_running_loop()
         self._deployments: dict[str, _Deployment] = {}  # by deployment id
         self._homes: dict[str, _Home] = {}  # by environment id, until Stopped
+        self._leaving: set[str] = set()  # those of `_homes` that were told to stop; their last log lines are still to come
         self._counts: dict[tuple[str, str], concurrency.Counts] = {}
         self._present = asyncio.Event()  # a worker is there
         self._emptied: asyncio.Event | None = None  # set once the last environment is gone, while somebody waits for that
@@ -168,7 +169,7 @@ class DataPlane:
 
     def _start(self, deployment: _Deployment) -> None:
         assert self.link is not None
-        if len(self._homes) >= self.link.capacity and not self._evict():
+        if len(self._homes) - len(self._leaving) >= self.link.capacity and not self._evict():
             newest = deployment.pool.waiting.pop()  # those before it have environments on their way
             self._end(newest, Throttled(concurrency.ThrottleReason.ACCOUNT))
             return
@@ -190,12 +191,12 @@ class DataPlane:
         if oldest is None:
             return False
         self._stop(oldest[1])
-        del self._homes[oldest[1]]
         return True
 
     def _stop(self, environment_id: str) -> None:
         assert self.link is not None
         assignment.lost(self._homes[environment_id].deployment.pool, environment_id)
+        self._leaving.add(environment_id)
         self.link.send(frames.Stop(environment_id=environment_id))
 
     def _fail_waiting(self, deployment: _Deployment, error: Exception) -> None:
@@ -228,6 +229,7 @@ class DataPlane:
         """Forget every environment; fail what ran in them, keep what waits for the next worker."""
         self._present.clear()
         self._homes.clear()
+        self._leaving.clear()
         self._tell_if_empty()
         for deployment in self._deployments.values():
             pool = deployment.pool
@@ -285,6 +287,7 @@ class DataPlane:
             self._stop(environment_id)
 
     def _stopped(self, message: frames.Stopped) -> None:
+        self._leaving.discard(message.environment_id)
         home = self._homes.pop(message.environment_id, None)
         self._tell_if_empty()
         if home is None:
