@@ -29,7 +29,7 @@ VERSION = FunctionVersion(
     code_size_bytes=1,
     log_group="/aws/lambda/f",
 )
-WELCOME = frames.Welcome(worker_id="w", isolation="none", runtimes=[], interpreters=[], architectures=[], max_environments=3)
+WELCOME = frames.Welcome(worker_id="w", isolation="none", runtimes=[], interpreters=[], max_environments=3)
 
 
 class FakeWorker:

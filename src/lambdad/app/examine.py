@@ -34,7 +34,7 @@ def examine(settings: Settings) -> Examination:
     found = discovery.discover(places)
     exact = settings.runtimes == "exact"
     runtimes = []
-    for name in catalogue.PRINTED:
+    for name in sorted(catalogue.PRINTED, key=catalogue.natural_order):
         match = matching.match(name, found, exact_only=exact)
         if match is None:
             runtimes.append(RuntimeFinding(name, "", False, matching.explain_missing(name, found, exact_only=exact)))

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import platform
 import signal
 import socket
 import struct
@@ -23,7 +22,6 @@ from lambdad.worker.stove import Stove
 
 log = logging.getLogger("lambdad.app")
 
-ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -66,7 +64,6 @@ async def _serve(settings: Settings, port: int, server_uid: int, fences: isolati
             isolation=fences.describe(source.driver),
             runtimes=kitchen.runtimes(),
             interpreters=kitchen.interpreters(),
-            architectures=[ARCHITECTURES.get(platform.machine().lower(), platform.machine())],
             max_environments=settings.max_environments,
         )
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host

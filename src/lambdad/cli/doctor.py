@@ -1,6 +1,5 @@
 """`lambdad doctor`: what this machine can do for functions, what is missing, and what that means."""
 
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +43,7 @@ def run(given: Mapping[str, Any]) -> int:
     table = Table(show_edge=False, pad_edge=False)
     for heading in ("runtime", "", "runs on"):
         table.add_column(heading)
-    for runtime in sorted(found.runtimes, key=lambda one: _natural(one.name)):
+    for runtime in found.runtimes:
         if runtime.runs_on:
             state = "[green]ok[/]" if runtime.exact else "[yellow]near[/]"
             table.add_row(runtime.name, state, runtime.runs_on)
@@ -54,7 +53,3 @@ def run(given: Mapping[str, Any]) -> int:
     if any(runtime.runs_on and not runtime.exact for runtime in found.runtimes):
         console.print("\nnear: another version of the language runs these, and says so in the function's log; --runtimes exact refuses.")
     return 0 if fenced else 1
-
-
-def _natural(name: str) -> list[tuple[bool, int | str]]:
-    return [(part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", name)]

@@ -53,10 +53,6 @@ class Limits:
     pipelined: int = 16
 
 
-class BodyTooLarge(Exception):
-    """The client sent more than was allowed."""
-
-
 class ClientDisconnected(Exception):
     """The client went away in the middle of a message."""
 

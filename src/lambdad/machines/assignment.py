@@ -67,15 +67,6 @@ def lost(pool: Pool[Token], environment_id: str) -> Token | None:
     return pool.busy.pop(environment_id, None)
 
 
-def give_up(pool: Pool[Token], token: Token) -> bool:
-    """Take an invocation out of the queue; False when it is not there (any more)."""
-    try:
-        pool.waiting.remove(token)
-    except ValueError:
-        return False
-    return True
-
-
 def expired(pool: Pool[Token], idle_before_s: float) -> list[str]:
     """Return the environments that have been idle since before a time, longest first."""
     ids = []

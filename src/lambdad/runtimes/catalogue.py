@@ -3,6 +3,7 @@
 Source: Lambda Developer Guide, "Lambda runtimes", as published in September 2026.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -181,6 +182,11 @@ PRINTED: tuple[str, ...] = (
 def find(name: str) -> Runtime | None:
     """Return the runtime with this identifier, which is case-sensitive; None when AWS has none."""
     return RUNTIMES.get(name)
+
+
+def natural_order(name: str) -> list[tuple[bool, int | str]]:
+    """Return a sort key that goes by the numbers in a name: python3.9 comes before python3.10."""
+    return [(part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", name)]
 
 
 def creatable(today: date) -> frozenset[str]:

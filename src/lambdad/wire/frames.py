@@ -91,7 +91,6 @@ class Welcome(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
     isolation: str
     runtimes: list[str]  # identifiers that functions may name
     interpreters: list[str]  # what there is to run them, for people
-    architectures: list[str]
     max_environments: int
 
 

@@ -6,12 +6,25 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from lambdad.wire import json_shapes, timestamps
+from lambdad.wire.http import Request
 from lambdad.wire.routing import Match
 from lambdad.wire.serialization import serialization_error
 from lambdad.wire.service_model import Operation, Ref
 
 TextReader: TypeAlias = Callable[[str], Any]
 Reader: TypeAlias = Callable[[Match, Mapping[str, str], dict[str, Any]], None]
+
+
+def compile_parser(operation: Operation, read_body: Callable[[bytes], dict[str, Any]] | None) -> Callable[[Request, Match], dict[str, Any]]:
+    """Build what reads an operation's input: the body first, by its protocol's way, then path, query and headers."""
+    read_outside = compile_reader(operation)
+
+    def parse(request: Request, match: Match) -> dict[str, Any]:
+        found: dict[str, Any] = {} if read_body is None else read_body(request.body)
+        read_outside(match, request.headers, found)
+        return found
+
+    return parse
 
 
 def compile_reader(operation: Operation) -> Reader:

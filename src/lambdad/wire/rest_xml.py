@@ -9,11 +9,10 @@ from xml.etree.ElementTree import Element
 from lambdad.wire import event_output, eventstream, rest_input, rest_output, timestamps, xml_reader, xml_writer
 from lambdad.wire.event_output import EventWriter
 from lambdad.wire.failures import Failure
-from lambdad.wire.http import Request, Response
+from lambdad.wire.http import Response
 from lambdad.wire.protocol import Body, Parser, Responder, finish
 from lambdad.wire.rest_json import raw_body_writer, utf8
 from lambdad.wire.rest_output import Headers
-from lambdad.wire.routing import Match
 from lambdad.wire.service_model import Operation, Ref, ServiceModel, Shape
 from lambdad.wire.xml_writer import Parts, escape
 
@@ -69,15 +68,8 @@ class RestXml:
         self._failures: dict[str, tuple[rest_output.Writer, xml_writer.ValueWriter]] = {}
 
     def parser(self, operation: Operation) -> Parser:
-        read_outside = rest_input.compile_reader(operation)
         read_body = self._body_reader(operation.input.shape) if operation.input is not None else None
-
-        def parse(request: Request, match: Match) -> dict[str, Any]:
-            found: dict[str, Any] = {} if read_body is None else read_body(request.body)
-            read_outside(match, request.headers, found)
-            return found
-
-        return parse
+        return rest_input.compile_parser(operation, read_body)
 
     def _body_reader(self, shape: Shape) -> Callable[[bytes], dict[str, Any]] | None:
         if shape.payload is None:

@@ -82,7 +82,7 @@ class Kitchen:
             for one in self._interpreters
             if (places := _PLACES.get(one.family))
         }
-        return [*sorted(found, key=_natural), "provided"]
+        return [*sorted(found, key=catalogue.natural_order), "provided"]
 
     def _match(self, runtime: str) -> matching.Match:
         match = self._matches.get(runtime)
@@ -193,11 +193,6 @@ def _read_through(path: str) -> None:
     with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
         while file.read(1 << 20):
             pass
-
-
-def _natural(name: str) -> list[tuple[bool, int | str]]:
-    """Order names by the numbers in them: python3.9 before python3.10."""
-    return [(part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", name)]
 
 
 def _facts(spec: frames.EnvironmentSpec, *, runtime_api: str, endpoint_url: str, task_root: str, runtime_dir: str) -> environment.Facts:

@@ -82,7 +82,8 @@ class Invoker:
 
     def new_trace_id(self) -> str:
         """Return a trace header for an invocation that came without one; it is not sampled."""
-        return f"Root=1-{self._now_ms() // 1000:08x}-{secrets.token_hex(12)};Parent={secrets.token_hex(8)};Sampled=0"
+        drawn = secrets.token_hex(20)
+        return f"Root=1-{self._now_ms() // 1000:08x}-{drawn[:24]};Parent={drawn[24:]};Sampled=0"
 
 
 class Invocations:
