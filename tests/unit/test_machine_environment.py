@@ -189,3 +189,16 @@ def test_any_order_of_events_keeps_the_promises(history: list[tuple[machine.Even
         assert env.request_id == open_request
         timed = env.state in (State.INIT, State.BUSY, State.REINIT) or (env.state is State.SETTLING and open_request is not None)
         assert (env.deadline_s is not None) == timed
+
+
+@pytest.mark.parametrize(
+    ("kind", "timeout_s", "limit_s"),
+    [("on-demand", 900, 10), ("provisioned-concurrency", 3, 130), ("snap-start", 300, 300), ("provisioned-concurrency", 2000, 900)],
+)
+def test_init_has_longer_where_nobody_waits_for_it(kind, timeout_s, limit_s):
+    """Ten seconds on demand; ahead of invocations 130 seconds or the function's timeout, whichever is longer, up to 15 minutes."""
+    limit = machine.init_limit_s(kind, timeout_s)
+    assert limit == limit_s
+    env = machine.begin(0.0, limit)
+    assert machine.step(env, Tick(), limit - 0.1) == (env, [])
+    assert machine.step(env, Tick(), limit)[1][0] == ReportInit(Cause.TIMEOUT, limit, "init")

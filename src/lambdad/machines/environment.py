@@ -19,6 +19,8 @@ from enum import StrEnum
 from typing import TypeAlias
 
 INIT_TIMEOUT_S = 10.0
+AHEAD_INIT_TIMEOUT_S = 130.0  # at the least, where nobody waits for it
+AHEAD_INIT_TIMEOUT_MAX_S = 900.0
 
 
 class State(StrEnum):
@@ -157,9 +159,22 @@ class IllegalEvent(Exception):
     """The runtime did what the life cycle forbids; it is told so (403 InvalidStateTransition, 400 InvalidRequestID) and nothing changes."""
 
 
-def begin(now_s: float) -> Environment:
-    """Return an environment whose Init phase begins now."""
-    return Environment(State.INIT, now_s, None, now_s + INIT_TIMEOUT_S)
+def init_limit_s(initialization_type: str, timeout_s: int) -> float:
+    """
+    Return how long an Init phase may take.
+
+    Args:
+        initialization_type: as in AWS_LAMBDA_INITIALIZATION_TYPE; anything but "on-demand" is initialised ahead of invocations.
+        timeout_s: of the function.
+    """
+    if initialization_type == "on-demand":
+        return INIT_TIMEOUT_S
+    return min(max(AHEAD_INIT_TIMEOUT_S, float(timeout_s)), AHEAD_INIT_TIMEOUT_MAX_S)
+
+
+def begin(now_s: float, limit_s: float = INIT_TIMEOUT_S) -> Environment:
+    """Return an environment whose Init phase begins now, and may take a time; see `init_limit_s`."""
+    return Environment(State.INIT, now_s, None, now_s + limit_s)
 
 
 def step(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:

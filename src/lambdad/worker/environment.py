@@ -104,7 +104,8 @@ class Environment:
                 self._platform.init_start()
                 for notice in self._notices:
                     self._emit_now(notice)
-                self._state = machine.begin(time.monotonic())
+                limit_s = machine.init_limit_s(self.spec.initialization_type, self.spec.timeout_s)
+                self._state = machine.begin(time.monotonic(), limit_s)
                 self._set_timer()
                 try:
                     await self._launch(self._sandbox.assign)
