@@ -284,3 +284,27 @@ def test_threads_and_children(functions: Functions):
         MemorySize=512,
     )
     assert functions.invoke(name)["Payload"] == [[0, 1, 4, 9, 16], "from a child", "42\n"]
+
+
+def test_modules_are_compiled_at_deploy(functions: Functions, fenced: None):
+    """A cold start finds what it imports compiled, of the function and of its layers; nothing of it has been run for that."""
+    client = functions.client
+    layer = client.publish_layer_version(
+        LayerName="compiled-at-deploy", Content={"ZipFile": zipped({"python/shared/__init__.py": "TEXT = 'layer'\n"})}
+    )["LayerVersionArn"]
+    source = {
+        "app.py": "import broken_later, os, shared, pkg.mod\n"
+        "def handler(event, context):\n"
+        "    cached = [[module.__cached__, os.path.exists(module.__cached__)] for module in (shared, pkg.mod)]\n"
+        "    return cached + [shared.TEXT, pkg.mod.NAME, pkg.mod.f.__code__.co_filename]\n",
+        "pkg/__init__.py": "",
+        "pkg/mod.py": "NAME = __name__\ndef f(): pass\n",
+        "broken_later.py": "import os\nassert os.environ['_HANDLER'] == 'app.handler', 'run before its time'\n",
+        "never_imported.py": "this is ( no Python\n",
+    }
+    name = functions.deploy(source, Layers=[layer])
+    shared, module, *rest = functions.invoke(name)["Payload"]
+    tag = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
+    assert shared == [f"/opt/python/shared/__pycache__/__init__.{tag}.pyc", True]
+    assert module == [f"/var/task/pkg/__pycache__/mod.{tag}.pyc", True]
+    assert rest == ["layer", "pkg.mod", "/var/task/pkg/mod.py"]

@@ -306,3 +306,27 @@ async def test_closing_does_not_wait_for_ever(worker: FakeWorker):
     await first
     await worker.plane.close(0.0)
     worker.plane.worker_went()
+
+
+async def test_compilations_collect_pieces_and_end_with_their_worker():
+    """Pieces go to the sink of their job; a worker that goes ends its jobs; without one nothing begins."""
+    plane = DataPlane(lambda version, environment_id: None, lambda *_: None)  # type: ignore[arg-type, return-value]  # neither is used
+    worker = FakeWorker(plane)
+    pieces: list[bytes] = []
+    plane.link = worker
+    assert not await plane.compilations.compile("python3.11", "a" * 64, pieces.append)
+    plane.worker_came(WELCOME)
+    first = asyncio.ensure_future(plane.compilations.compile("python3.11", "a" * 64, pieces.append))
+    second = asyncio.ensure_future(plane.compilations.compile("python3.12", "b" * 64, pieces.append))
+    third = asyncio.ensure_future(plane.compilations.compile("python3.13", "c" * 64, pieces.append))
+    await asyncio.sleep(0)
+    one, two = worker.take(frames.Compile)
+    assert (one.runtime, one.directory, two.runtime) == ("python3.11", "a" * 64, "python3.12")
+    plane.worker_said(frames.Compiled(job_id=one.job_id), b"x")
+    plane.worker_said(frames.Compiled(job_id="unknown"), b"y")
+    plane.worker_said(frames.Compiled(job_id=one.job_id, ended=True), b"z")
+    assert await first and pieces == [b"x", b"z"]
+    await asyncio.sleep(0)
+    assert [message.runtime for message in worker.take(frames.Compile)] == ["python3.13"]
+    plane.worker_went()
+    assert not await second and not await third

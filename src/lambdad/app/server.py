@@ -29,6 +29,7 @@ from lambdad.server.ports import AccessKey
 from lambdad.server.request_ids import RequestIds
 from lambdad.services.lambda_ import code_links
 from lambdad.services.lambda_.async_events import AsyncEvents
+from lambdad.services.lambda_.bytecode import Bytecode
 from lambdad.services.lambda_.code import Code
 from lambdad.services.lambda_.code_links import CodeLinks
 from lambdad.services.lambda_.functions import World
@@ -203,7 +204,13 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             concurrency_limit=settings.account_concurrency,
             unreserved_min=min(100, settings.account_concurrency // 10),
         )
-        Preparation(registry, code, spawn=spawn, new_uuid=world.new_uuid).resume()
+
+        async def interpreters() -> list[str]:
+            await plane.worker_present()
+            return link.welcome.interpreters if link.welcome is not None else []
+
+        bytecode = Bytecode(code, settings.server_dir / "compiled", plane.compilations, interpreters)
+        Preparation(registry, code, spawn=spawn, new_uuid=world.new_uuid, bytecode=bytecode).resume()
         services = {service.name: service for service in (lambda_.service(), logs.service())}
         server: Server
         frontend = Frontend(
@@ -219,18 +226,19 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         daemon(logs.run())
         daemon(logs.store.run())
         running_events = daemon(events.run())
-        daemon(_housekeeping(plane, registry, layers, code))
+        daemon(_housekeeping(plane, registry, layers, code, bytecode))
         try:
             yield server
         finally:
             running_events.cancel()  # what is not done is run after the next start
+            await bytecode.close()
             await plane.close(GOODBYE_S)
             for task in background:
                 task.cancel()
             await logs.store.flush()
 
 
-async def _housekeeping(plane: DataPlane, registry: Registry, layers: Layers, code: Code) -> None:
+async def _housekeeping(plane: DataPlane, registry: Registry, layers: Layers, code: Code, bytecode: Bytecode) -> None:
     """End what has been idle for too long, and remove code that nobody refers to any more."""
     rounds = 0
     while True:
@@ -240,6 +248,7 @@ async def _housekeeping(plane: DataPlane, registry: Registry, layers: Layers, co
         if rounds % COLLECT_EVERY == 0:
             try:
                 await code.collect(_live_code(registry) | await layers.code_hashes())
+                await bytecode.collect()
             except (OSError, StoreError):
                 log.exception("code.collect.failed")
 

@@ -83,7 +83,7 @@ class Link(asyncio.Protocol):
                     self.welcome = message
                     log.info("worker.came worker_id=%s isolation=%s", message.worker_id, message.isolation)
                     self._listener.worker_came(message)
-                elif isinstance(message, frames.Start | frames.Invoke | frames.Stop | frames.Prepare):
+                elif isinstance(message, frames.ToWorker):
                     raise frames.FrameError("a worker gave orders to the server")
                 else:
                     self._listener.worker_said(message, body)

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from lambdad.dataplane import ports
+from lambdad.dataplane import compilations, ports
 from lambdad.machines import assignment, concurrency
 from lambdad.model.function import FunctionKey, FunctionVersion
 from lambdad.model.invocation import Invocation, Outcome, RuntimeUnavailable, SystemFailure, Throttled
@@ -79,6 +79,7 @@ class DataPlane:
     ) -> None:
         self.link: ports.WorkerLink | None = None  # set once by the composition root
         self.runtimes_in_use: Callable[[], Iterable[str]] = tuple  # likewise: those of the functions that there are
+        self.compilations = compilations.Compilations(self._send)
         self._make_spec = make_spec
         self._log_sink = log_sink
         self._keep_alive_s = keep_alive_s
@@ -216,6 +217,16 @@ class DataPlane:
         version = running.invocation.version
         concurrency.leave(self._counts[version.account, version.region], version.name, was_reserved=running.was_reserved)
 
+    def _send(self, message: frames.ToWorker) -> bool:
+        if self.link is None or not self._present.is_set():
+            return False
+        self.link.send(message)
+        return True
+
+    async def worker_present(self) -> None:
+        """Return when there is a worker."""
+        await self._present.wait()
+
     # What the worker says.
     def worker_came(self, welcome: frames.Welcome) -> None:
         self._present.set()
@@ -228,6 +239,7 @@ class DataPlane:
     def worker_went(self) -> None:
         """Forget every environment; fail what ran in them, keep what waits for the next worker."""
         self._present.clear()
+        self.compilations.lost()
         self._homes.clear()
         self._leaving.clear()
         self._tell_if_empty()
@@ -250,6 +262,8 @@ class DataPlane:
                 self._logged(events)
             case frames.Stopped():
                 self._stopped(message)
+            case frames.Compiled():
+                self.compilations.heard(message, body)
             case frames.Welcome():
                 raise AssertionError("the link hears Welcome itself")
 

@@ -7,17 +7,20 @@ Everything here blocks; from a coroutine, call it through `kit.threads`. The fil
 full disk, which is `DiskFull`.
 """
 
+import ctypes
 import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from lambdad.store.errors import DiskFull
 
 TEMPORARY_PREFIX = ".publishing-"
+FILES_ONE_BY_ONE = 64  # beyond that the whole file system is synced, once
+_libc = ctypes.CDLL(None, use_errno=True)
 NAME_BYTES_MAX = 255 - len(TEMPORARY_PREFIX) - 17  # what the file system allows, less what a temporary name adds
 
 
@@ -142,14 +145,46 @@ def sync_file(path: Path) -> None:
     _sync(path, os.O_NOFOLLOW)
 
 
+def sync_files(paths: Sequence[Path]) -> None:
+    """Make the content of files durable, and the names of their directories too."""
+    if len(paths) > FILES_ONE_BY_ONE:
+        _sync_file_system(paths[0].parent)
+        return
+    for path in paths:
+        sync_file(path)
+    for directory in dict.fromkeys(path.parent for path in paths):
+        sync_directory(directory)
+
+
 def sync_tree(top: Path) -> None:
     """Make a directory and everything in it durable. Links are not followed; their text is part of their directory."""
-    for directory, _, files in os.walk(top, topdown=False, onerror=_raise):
-        for name in files:
-            path = Path(directory, name)
-            if path.is_file() and not path.is_symlink():
-                sync_file(path)
-        sync_directory(Path(directory))
+    files: list[Path] = []
+    directories: list[Path] = []
+    for directory, _, names in os.walk(top, topdown=False, onerror=_raise):
+        directories.append(Path(directory))
+        files += [path for name in names if (path := Path(directory, name)).is_file() and not path.is_symlink()]
+    if len(files) > FILES_ONE_BY_ONE:
+        _sync_file_system(top)
+        return
+    for path in files:
+        sync_file(path)
+    for path in directories:
+        sync_directory(path)
+
+
+def _sync_file_system(directory: Path) -> None:
+    """
+    Make everything durable that is in the file system of a directory: for many files quicker than one by one.
+
+    Source: Linux manual page syncfs(2). Since Linux 5.8 an error of writing back is reported to whoever has the file system open.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        if _libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(directory))
+    finally:
+        os.close(descriptor)
 
 
 def remove_tree(top: Path) -> None:

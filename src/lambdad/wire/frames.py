@@ -83,6 +83,14 @@ class Prepare(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
     runtime: str
 
 
+class Compile(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """Compile the Python modules of a directory in the code store, as the interpreter of a runtime does; answered by Compiled."""
+
+    job_id: str
+    runtime: str
+    directory: str
+
+
 # Worker to server.
 class Welcome(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
     """The first message on a connection: who the worker is and what it can run."""
@@ -123,14 +131,21 @@ class Stopped(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
     request_id: str = ""
 
 
+class Compiled(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """The next part of what a Compile has made, as the body; the last one is `ended`, whether it made everything or not."""
+
+    job_id: str
+    ended: bool = False
+
+
 class LogEvents(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
     """What environments wrote: (environment id, Unix time in ms, line without its newline), in order for each environment."""
 
     events: list[tuple[str, int, str]]
 
 
-ToWorker: TypeAlias = Start | Invoke | Stop | Prepare
-ToServer: TypeAlias = Welcome | Ready | Answer | Stopped | LogEvents
+ToWorker: TypeAlias = Start | Invoke | Stop | Prepare | Compile
+ToServer: TypeAlias = Welcome | Ready | Answer | Stopped | Compiled | LogEvents
 AnyMessage: TypeAlias = ToWorker | ToServer
 
 _encoder = msgspec.msgpack.Encoder()

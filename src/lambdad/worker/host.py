@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from lambdad.kit.clock import NowMs
 from lambdad.wire import frames
-from lambdad.worker import endpoint, output
+from lambdad.worker import compiling, endpoint, output
 from lambdad.worker.environment import Environment
 from lambdad.worker.ports import Sandbox
 
@@ -57,6 +57,15 @@ class Kitchen(Protocol):
 
     def expect(self, runtime: str) -> None:
         """Hear that functions of a runtime will be invoked soon. Never waits and never fails."""
+        ...
+
+    async def prepare_compiler(self, runtime: str, directory: str) -> tuple[Sandbox, Any] | None:
+        """
+        Return a stem cell and an assignment that makes it write compiled modules to its output; None where there is nothing to compile.
+
+        Raises:
+            OSError: the kernel refused.
+        """
         ...
 
 
@@ -129,8 +138,7 @@ class Worker:
             case frames.Start(spec=spec):
                 task = self._tasks.create_task(self._run(spec, self._connection))
                 self._starting[spec.environment_id] = task
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                self._keep(task)
             case frames.Stop(environment_id=environment_id):
                 environment = self.environments.get(environment_id)
                 if environment is not None:
@@ -139,8 +147,15 @@ class Worker:
                     self._starting.pop(environment_id).cancel()
             case frames.Prepare(runtime=runtime):
                 self._kitchen.expect(runtime)
+            case frames.Compile():
+                if self._connection is not None:
+                    self._keep(self._tasks.create_task(compiling.run(message, self._kitchen, self._connection)))
             case _:
                 raise frames.FrameError(f"a server said {type(message).__name__}")
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def _run(self, spec: frames.EnvironmentSpec, connection: "ServerConnection | None") -> None:
         """Make an environment and stay with it to its end. Whatever happens, the server hears Stopped."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lambdad.kit import threads
 from lambdad.runtimes import catalogue, environment, matching, plans
@@ -15,6 +16,7 @@ from lambdad.runtimes.discovery import Interpreter
 from lambdad.sandbox import spec as sandbox_spec
 from lambdad.wire import frames
 from lambdad.worker import host
+from lambdad.worker.ports import Sandbox
 from lambdad.worker.stems import StemPool
 from lambdad.worker.stove import Stove, Template
 
@@ -26,6 +28,7 @@ _TASK_ROOT = "/var/task"
 _MIB = 1024 * 1024
 _PLACES = {catalogue.Family.PYTHON: 2, catalogue.Family.NODEJS: 1}  # of the version that matter
 _STORED = re.compile(r"(?:opt-)?[0-9a-f]{64}")  # names in the code store; the server's word is not taken for it
+_COMPILER_LIMITS = sandbox_spec.Limits(memory_bytes=512 * _MIB, cpu_millicores=500, cpu_cap_millicores=1000, pids=16, tmp_bytes=64 * _MIB)
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -147,6 +150,22 @@ class Kitchen:
             program=command[0] if command and match.interpreter is None else "",
             missing_program="" if found else plans.missing_entrypoint(plan),
         )
+
+    async def prepare_compiler(self, runtime: str, directory: str) -> tuple[Sandbox, Any] | None:
+        if not _STORED.fullmatch(directory):
+            raise OSError(errno.EINVAL, "a code directory has a name that none has")
+        try:
+            match = self._match(runtime)
+        except host.NoRuntime:
+            return None
+        plan = plans.launch(match, memory_mib=128, customer={}, files=self._files, fenced=self._stove.fenced)
+        if plan.kind is not plans.Kind.FORK:
+            return None
+        sandbox = await self._counter(plan).stems.take()
+        assignment = self._stove.assignment(
+            task=directory, opt=None, limits=_COMPILER_LIMITS, variables={}, command=None, cwd=_TASK_ROOT, payload={"compile": _TASK_ROOT}
+        )
+        return sandbox, assignment
 
     def _limits(self, spec: frames.EnvironmentSpec) -> tuple[sandbox_spec.Limits, sandbox_spec.Limits]:
         """Return what an environment may use during Init, and after it. Source: AWS Lambda developer guide, "Configure memory"."""

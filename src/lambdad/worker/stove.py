@@ -121,6 +121,8 @@ class Stove:
         variables: dict[str, str],
         command: tuple[str, ...] | None,
         cwd: str,
+        payload: dict[str, Any] | None = None,
     ) -> spec.Assignment:
-        payload: dict[str, Any] | None = {} if command is None else None  # what there is to know is in the environment
+        if payload is None and command is None:
+            payload = {}  # what there is to know is in the environment
         return spec.Assignment(task=task, opt=opt, limits=limits, environment=variables, cwd=cwd, argv=command, payload=payload)

@@ -1,6 +1,6 @@
 """What the functions of this service need from their neighbours; plugged together in `service.py` and `app.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +47,22 @@ class Code(Protocol):
         Raises:
             PreparationFailed: and what to show.
         """
+        ...
+
+
+class Compiler(Protocol):
+    """Compiles Python modules where it is safe to read them."""
+
+    async def compile(self, runtime: str, directory: str, sink: Callable[[bytes], None]) -> bool:
+        """Give the records of a directory's compiled modules to a sink, piece by piece; False when that has been broken off."""
+        ...
+
+
+class Bytecode(Protocol):
+    """Compiled modules beside the sources."""
+
+    async def add(self, version: FunctionVersion) -> None:
+        """Compile a prepared version's code. Never fails, and takes seconds at most."""
         ...
 
 

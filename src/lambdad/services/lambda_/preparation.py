@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from lambdad.model.function import LATEST, Function, FunctionKey, FunctionVersion, StateReasonCode
-from lambdad.services.lambda_.ports import Code, PreparationFailed
+from lambdad.services.lambda_.ports import Bytecode, Code, PreparationFailed
 from lambdad.services.lambda_.registry import Change, Registry, Spawn
 from lambdad.services.lambda_.rules import lifecycle
 
@@ -17,9 +17,12 @@ log = logging.getLogger("lambdad.lambda.preparation")
 class Preparation:
     """Prepares each new deployment once, in a task of its own."""
 
-    def __init__(self, registry: Registry, code: Code, *, spawn: Spawn, new_uuid: Callable[[], str]) -> None:
+    def __init__(
+        self, registry: Registry, code: Code, *, spawn: Spawn, new_uuid: Callable[[], str], bytecode: Bytecode | None = None
+    ) -> None:
         self._registry = registry
         self._code = code
+        self._bytecode = bytecode
         self._spawn = spawn
         self._new_uuid = new_uuid
         registry.on_change(self._changed)
@@ -41,7 +44,7 @@ class Preparation:
                 if lifecycle.is_unsettled(version):
                     continue
                 try:
-                    await self._code.prepare(version)
+                    await self._make_ready(version)
                 except PreparationFailed as error:
                     log.error("function.restore.failed function=%s reason=%s", version.qualified_arn, error.reason)
 
@@ -55,9 +58,14 @@ class Preparation:
             if version is not None and is_new and lifecycle.is_unsettled(version):
                 self._spawn(self._prepare(version))
 
+    async def _make_ready(self, version: FunctionVersion) -> None:
+        await self._code.prepare(version)
+        if self._bytecode is not None:
+            await self._bytecode.add(version)
+
     async def _prepare(self, version: FunctionVersion) -> None:
         try:
-            await self._code.prepare(version)
+            await self._make_ready(version)
         except PreparationFailed as error:
             log.warning("function.prepare.failed function=%s reason=%s", version.qualified_arn, error.reason)
             await self._fail(version, error.reason, error.code)
