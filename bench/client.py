@@ -13,9 +13,9 @@ from botocore.credentials import Credentials
 ACCESS_KEY, SECRET = "AKIABENCHBENCHBENCH1", "bench-secret-key"
 
 
-def signed_invoke(url: str, function: str, payload: bytes) -> bytes:
+def signed_invoke(url: str, function: str, payload: bytes, qualifier: str = "") -> bytes:
     """Return the bytes of a signed Invoke request; AWS allows it to be sent for five minutes."""
-    path = f"/2015-03-31/functions/{function}/invocations"
+    path = f"/2015-03-31/functions/{function}/invocations" + (f"?Qualifier={qualifier}" if qualifier else "")
     host = urlsplit(url).netloc
     request = AWSRequest("POST", f"{url}{path}", data=payload, headers={"Content-Type": "application/json", "Host": host})
     SigV4Auth(Credentials(ACCESS_KEY, SECRET), "lambda", "us-east-1").add_auth(request)

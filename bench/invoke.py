@@ -1,6 +1,5 @@
 """Cold starts and warm invocations of Python, Node.js and a static binary, over HTTP, with the signature check on."""
 
-import asyncio
 import contextlib
 import io
 import json
@@ -13,6 +12,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,19 @@ from botocore.config import Config
 from bench import client
 
 ROLE = "arn:aws:iam::000000000000:role/bench"
-COLD = 30
+COLD = 100
 WARM = 2000
 CLIENTS = 16
 HAMMER_S = 4.0
 
 PYTHON = {"app.py": (b"def handler(event, context):\n    return {'statusCode': 200, 'body': event}\n", 0o644)}
+PYTHON_BOTO3 = {
+    "app.py": (
+        b"import boto3\n\nclient = boto3.client('s3')\n\ndef handler(event, context):\n    return {'statusCode': 200, 'body': event}\n",
+        0o644,
+    )
+}
+JAVA = "public class Hello {\n  public Object handle(Object event) {\n    return event;\n  }\n}\n"
 NODE = {"app.mjs": (b"export const handler = async (event) => ({ statusCode: 200, body: event });\n", 0o644)}
 
 
@@ -75,11 +82,15 @@ def sdk(url: str) -> Any:
     )
 
 
-def deploy(lambda_: Any, name: str, runtime: str, handler: str, code: bytes) -> None:
+def deploy(lambda_: Any, name: str, runtime: str, handler: str, code: bytes, *, snap_start: bool = False) -> None:
+    """Create a function and wait until it can be invoked; with SnapStart its version 1."""
+    options = {"SnapStart": {"ApplyOn": "PublishedVersions"}, "Publish": True} if snap_start else {}
     lambda_.create_function(
-        FunctionName=name, Runtime=runtime, Role=ROLE, Handler=handler, Code={"ZipFile": code}, Timeout=30, MemorySize=256
+        FunctionName=name, Runtime=runtime, Role=ROLE, Handler=handler, Code={"ZipFile": code}, Timeout=30, MemorySize=256, **options
     )
-    while lambda_.get_function_configuration(FunctionName=name)["State"] != "Active":
+    qualifier = {"Qualifier": "1"} if snap_start else {}
+    while (state := lambda_.get_function_configuration(FunctionName=name, **qualifier)["State"]) != "Active":
+        assert state == "Pending", state
         time.sleep(0.01)
 
 
@@ -111,31 +122,76 @@ def yardstick() -> float:
     return statistics.median(took_s)
 
 
-def measure(url: str, lambda_: Any, label: str, runtime: str, handler: str, code: bytes, yard_s: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of function. `names` select it on the command line; `code` is None where it cannot be built here."""
+
+    label: str
+    runtime: str
+    handler: str
+    code: bytes | None
+    snap_start: bool = False
+    warm: bool = True
+
+
+def measure(url: str, lambda_: Any, case: Case, yard_s: float) -> None:
+    """Measure first invokes of new functions, and then those of one function that is warm."""
+    assert case.code is not None
     payload = b'{"key":"value"}'
     connection = client.Connection(url)
+    qualifier = "1" if case.snap_start else ""
     cold_s = []
     for number in range(COLD):
-        name = f"{label}-{number}"
-        deploy(lambda_, name, runtime, handler, code)
+        name = f"{case.label}-{number}"
+        deploy(lambda_, name, case.runtime, case.handler, case.code, snap_start=case.snap_start)
         time.sleep(0.05)  # what the worker does after a start is not what the next start costs
-        request = client.signed_invoke(url, name, payload)
+        request = client.signed_invoke(url, name, payload, qualifier)
         started_s = time.perf_counter()
         reply = connection.call(request)
         cold_s.append(time.perf_counter() - started_s)
         assert reply.status == 200 and b"x-amz-function-error" not in reply.headers.lower(), reply
-    request = client.signed_invoke(url, f"{label}-0", payload)
-    warm_s = []
-    for _ in range(WARM):
-        started_s = time.perf_counter()
-        connection.call(request)
-        warm_s.append(time.perf_counter() - started_s)
+    print(f"{case.label + ' cold, first invoke':34} {spread(cold_s)}   {statistics.median(cold_s) / yard_s:.2f} x yardstick", flush=True)
+    if case.warm:
+        request = client.signed_invoke(url, f"{case.label}-0", payload, qualifier)
+        warm_s = []
+        for _ in range(WARM):
+            started_s = time.perf_counter()
+            connection.call(request)
+            warm_s.append(time.perf_counter() - started_s)
+        hammered_s = uvloop.run(client.hammer(url, [request] * CLIENTS, HAMMER_S))
+        print(f"{case.label + ' warm, one client':34} {spread(warm_s)}   {len(warm_s) / sum(warm_s):7.0f}/s")
+        print(f"{case.label + f' warm, {CLIENTS} clients':34} {spread(hammered_s)}   {len(hammered_s) / HAMMER_S:7.0f}/s", flush=True)
     connection.close()
-    hammered_s = uvloop.run(client.hammer(url, [request] * CLIENTS, HAMMER_S))
-    cold_ratio = statistics.median(cold_s) / yard_s
-    print(f"{label + ' cold, first invoke':34} {spread(cold_s)}   {cold_ratio:.2f} x yardstick")
-    print(f"{label + ' warm, one client':34} {spread(warm_s)}   {len(warm_s) / sum(warm_s):7.0f}/s")
-    print(f"{label + f' warm, {CLIENTS} clients':34} {spread(hammered_s)}   {len(hammered_s) / HAMMER_S:7.0f}/s")
+    for number in range(COLD):
+        lambda_.delete_function(FunctionName=f"{case.label}-{number}")
+
+
+def cases(runtimes: list[str], folder: Path) -> list[Case]:
+    """Return what can be measured here."""
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    snap = next((name for name in ("python3.12", "python3.13", "python3.14") if name in runtimes), python)
+    node = next((name for name in runtimes if name.startswith("nodejs2")), "")
+    java = next((name for name in ("java17", "java21", "java11", "java25") if name in runtimes), "")
+    binary = static_bootstrap(folder)
+    return [
+        Case("python", python, "app.handler", zipped(PYTHON)),
+        Case("boto3", python, "app.handler", zipped(PYTHON_BOTO3), warm=False),
+        Case("snapstart", snap, "app.handler", zipped(PYTHON_BOTO3), snap_start=True, warm=False),
+        Case("node", node, "app.handler", zipped(NODE) if node else None),
+        Case("provided", "provided.al2023", "none", zipped({"bootstrap": (binary, 0o755)}) if binary else None),
+        Case("java", java, "Hello::handle", java_classes(folder) if java else None, warm=False),
+    ]
+
+
+def java_classes(folder: Path) -> bytes | None:
+    """Compile the smallest Java function; None where there is no compiler."""
+    compiler = shutil.which("javac")
+    if compiler is None:
+        return None
+    source = folder / "Hello.java"
+    source.write_text(JAVA)
+    subprocess.run([compiler, "--release", "11", "-d", str(folder), str(source)], check=True)
+    return zipped({"Hello.class": ((folder / "Hello.class").read_bytes(), 0o644)})
 
 
 def memory_mib(pid: int) -> float:
@@ -164,20 +220,15 @@ def run(only: frozenset[str] = frozenset()) -> None:
         started_s = time.perf_counter()
         with serving() as (url, health, pid):
             print(f"{'up, to the ready line':34} {(time.perf_counter() - started_s) * 1000:.0f} ms")
-            asyncio.run(asyncio.sleep(2))
+            time.sleep(2)
             print(f"{'idle, all processes (PSS)':34} {memory_mib(pid):.0f} MB")
-            runtimes = health["worker"]["runtimes"]
-            print(f"{'isolation':34} {health['worker']['isolation']}")
-            lambda_ = sdk(url)
-            python = f"python{sys.version_info.major}.{sys.version_info.minor}"
-            if not only or "python" in only:
-                measure(url, lambda_, "python", python, "app.handler", zipped(PYTHON), yard_s)
-            node = next((name for name in runtimes if name.startswith("nodejs2")), None)
-            if node is not None and (not only or "node" in only):
-                measure(url, lambda_, "node", node, "app.handler", zipped(NODE), yard_s)
-            binary = static_bootstrap(folder)
-            if binary is not None and (not only or "provided" in only):
-                code = zipped({"bootstrap": (binary, 0o755)})
-                measure(url, lambda_, "provided", "provided.al2023", "none", code, yard_s)
+            print(f"{'isolation':34} {health['worker']['isolation']}", flush=True)
+            for case in cases(health["worker"]["runtimes"], folder):
+                if only and case.label not in only:
+                    continue
+                if case.code is None:
+                    print(f"{case.label:34} not measured: what it needs is not on this machine")
+                else:
+                    measure(url, sdk(url), case, yard_s)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
