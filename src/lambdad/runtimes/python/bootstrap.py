@@ -585,7 +585,8 @@ def _set_paths():
     own = (_RUNTIME_DIR, here, os.environ.get("LAMBDA_RUNTIME_DIR", _RUNTIME_DIR))
     path = [entry for entry in [task, *layers, *extra, *library] if entry not in own]
     sys.path[:] = list(dict.fromkeys([*path, own[2]]))
-    sys.path_importer_cache.clear()  # what the template saw in these places is not what is there now
+    for place in (task, *layers, *extra):
+        sys.path_importer_cache.pop(place, None)  # what the template saw in these places is not what is there now
 
 
 def _forget_shadowed():

@@ -139,8 +139,7 @@ class Init:
         for name, inside in (("uid_map", self.config["uid"]), ("gid_map", self.config["gid"])):
             line = "%d %d 1\n" % (inside, self.config["outer_id"])
             try:
-                with open("/proc/%d/%s" % (pid, name), "w", encoding="ascii") as file:
-                    file.write(line)
+                kernel.write_file("/proc/%d/%s" % (pid, name), line)
             except OSError as refused:
                 raise kernel.StepFailed("write " + name, refused.errno or 0) from refused
 

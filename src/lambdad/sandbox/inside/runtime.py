@@ -177,15 +177,17 @@ def _limit_resources() -> None:
 def _write_quietly(path: str, text: str) -> None:
     """Write a setting that only makes things better; a kernel that refuses it leaves the default."""
     try:
-        with open(path, "w", encoding="ascii") as file:
-            file.write(text)
+        kernel.write_file(path, text)
     except OSError:
         pass
 
 
 def _forget_own_modules() -> None:
-    """Take these modules' names out of the way of the function's own modules."""
+    """Take these modules' names out of the way of the function's own modules.
+
+    By name: to go through all modules is to write to a page of memory for nearly each of them, their reference counts.
+    """
     package = __name__.partition(".")[0]
-    for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
-        del sys.modules[name]
+    for name in ("", ".attempt", ".init", ".kernel", ".launcher", ".network", ".root", ".runtime", ".wire", ".zygote"):
+        sys.modules.pop(package + name, None)
     del sys.modules["__preloaded__"]

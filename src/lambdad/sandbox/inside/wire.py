@@ -10,12 +10,13 @@ from typing import Any
 LARGEST_MESSAGE_BYTES = 192 * 1024
 MOST_DESCRIPTORS = 16
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _NUMBER_BYTES = array.array("i").itemsize
 
 
 def send(channel: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
     """Send one message; the receiver gets its own copies of ``fds``. Raises OSError."""
-    raw = json.dumps(message, separators=(",", ":")).encode()
+    raw = _encode(message).encode()
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     channel.sendmsg([raw], ancillary, socket.MSG_NOSIGNAL)
 
