@@ -321,6 +321,30 @@ def test_a_timeout(functions: Functions):
     assert functions.invoke(name)["Payload"] == "well"
 
 
+def test_each_memory_size_has_its_heap(functions: Functions):
+    """V8 is told the function's own memory, also by a process that was made ahead, and after a change of it."""
+    source = "export const handler = async () => process.execArgv;\n"
+    names = {memory_mib: deploy(functions, source, MemorySize=memory_mib) for memory_mib in (128, 512, 1024)}
+    for memory_mib, name in names.items():
+        assert f"--max-old-space-size={memory_mib - memory_mib // 10}" in functions.invoke(name)["Payload"]
+    functions.client.update_function_configuration(FunctionName=names[128], MemorySize=256)
+    functions.settle(names[128])
+    assert "--max-old-space-size=231" in functions.invoke(names[128])["Payload"]
+
+
+def test_what_was_made_ahead_is_not_to_be_seen(functions: Functions, fenced: None):
+    """Variables, directory, open files and sockets are as in a process that was started for the function."""
+    source = (
+        "import fs from 'node:fs';\nimport Module from 'node:module';\n"
+        "export const handler = async () => [Object.keys(process.env).filter((name) => name.startsWith('LAMBDAD')), process.cwd(),\n"
+        "  process.env.MINE, process.listenerCount('exit'), Module.globalPaths.includes('/opt/nodejs/node_modules'),\n"
+        "  fs.readdirSync('/proc/self/fd').map((fd) => { try { return fs.readlinkSync(`/proc/self/fd/${fd}`); } catch { return ''; } })\n"
+        "    .filter((name) => name.startsWith('socket:')).length];\n"
+    )
+    name = deploy(functions, source, Environment={"Variables": {"MINE": "yes"}})
+    assert functions.invoke(name)["Payload"] == [[], "/var/task", "yes", 0, True, 1]
+
+
 def test_callbacks_are_gone_in_24(functions: Functions, lambdad: Lambdad):
     """nodejs24.x refuses a handler with a callback, whatever Node.js it runs on here."""
     if "nodejs24.x" not in lambdad.health()["worker"]["runtimes"]:

@@ -1,9 +1,13 @@
 """Python functions, run for real: each way to end, with AWS's payload, header and log lines."""
 
 import base64
+import importlib.util
 import json
+import pathlib
 import re
 import sys
+
+import pytest
 
 from conftest import PYTHON, Functions, zipped  # type: ignore[import-not-found]
 
@@ -308,3 +312,78 @@ def test_modules_are_compiled_at_deploy(functions: Functions, fenced: None):
     assert shared == [f"/opt/python/shared/__pycache__/__init__.{tag}.pyc", True]
     assert module == [f"/var/task/pkg/__pycache__/mod.{tag}.pyc", True]
     assert rest == ["layer", "pkg.mod", "/var/task/pkg/mod.py"]
+
+
+SEEN = (
+    "import sys\nbefore = [name for name in sys.modules if name.partition('.')[0] in ('boto3', 'botocore', 'urllib3', 'six')]\n"
+    "import boto3, botocore.session, os, threading\n"
+    "session = boto3.DEFAULT_SESSION\nclient = boto3.client('sqs')\n"
+    "def handler(event, context):\n"
+    "    keys = client._request_signer._credentials.get_frozen_credentials()\n"
+    "    return [before, session is None, keys.access_key == os.environ['AWS_ACCESS_KEY_ID'], client.meta.region_name,\n"
+    "            threading.active_count(), boto3.__spec__.loader is boto3.__loader__, type(boto3.__loader__).__name__,\n"
+    "            os.path.dirname(boto3.__file__)]\n"
+)
+
+
+def test_the_sdk_is_there_and_nobody_has_used_it(functions: Functions, fenced: None):
+    """boto3 is loaded ahead, and looks as if it were not: no session, no credentials, no thread, no trace in `sys.modules`."""
+    first, second = functions.deploy(SEEN), functions.deploy(SEEN, Environment={"Variables": {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}})
+    expected = [[], True, True, "us-east-1", 1, True, "SourceFileLoader", "/var/runtime/boto3"]
+    assert functions.invoke(first)["Payload"] == expected
+    assert functions.invoke(second)["Payload"] == expected
+
+
+def test_the_sdk_works(functions: Functions, fenced: None):
+    """A client made from what was loaded ahead calls lambdad, and a second session is as good as the first."""
+    name = functions.deploy(
+        "import boto3\n"
+        "def handler(event, context):\n"
+        "    first = boto3.client('lambda')\n    second = boto3.session.Session().client('lambda')\n"
+        "    names = [client.get_function(FunctionName=context.function_name)['Configuration']['Handler'] for client in (first, second)]\n"
+        "    return names + [len(boto3.session.Session().get_available_services()) > 300, boto3.resource('dynamodb').meta.service_name]\n",
+        Timeout=20,
+        MemorySize=512,
+    )
+    assert functions.invoke(name)["Payload"] == ["app.handler", "app.handler", True, "dynamodb"]
+
+
+def test_a_functions_own_sdk_wins(functions: Functions, fenced: None):
+    """Own copies of boto3, of a package that it needs, or in a folder that the code adds to the path, are the ones imported."""
+    handler = "def handler(event, context):\n    return boto3.__file__, getattr(boto3, 'mark', None)\n"
+    own = functions.deploy({"app.py": f"import boto3\n{handler}", "boto3/__init__.py": "mark = 'own'\n"})
+    assert functions.invoke(own)["Payload"] == ["/var/task/boto3/__init__.py", "own"]
+    vendored = functions.deploy(
+        {
+            "app.py": f"import sys\nsys.path.insert(0, '/var/task/vendored')\nimport boto3\n{handler}",
+            "vendored/boto3.py": "mark = 'vendored'\n",
+        }
+    )
+    assert functions.invoke(vendored)["Payload"] == ["/var/task/vendored/boto3.py", "vendored"]
+    layer = functions.client.publish_layer_version(LayerName="sdk", Content={"ZipFile": zipped({"python/boto3.py": "mark = 'layer'\n"})})
+    layered = functions.deploy(f"import boto3\n{handler}", Layers=[layer["LayerVersionArn"]])
+    assert functions.invoke(layered)["Payload"] == ["/opt/python/boto3.py", "layer"]
+
+
+@pytest.mark.parametrize("package", ["six", "dateutil", "jmespath", "certifi"])
+def test_the_sdk_uses_the_functions_own_packages(functions: Functions, fenced: None, package: str):
+    """A parent of the SDK that a function brings alone is the one that the SDK gets, as on AWS."""
+    source = (
+        "import importlib.util, os, sys\n"
+        "import boto3, botocore.loaders\n"
+        f"import {package}\n"
+        "def handler(event, context):\n"
+        f"    return [{package}.__file__, boto3.__file__, hasattr(botocore.loaders.JSONFileLoader.load_file, '__wrapped__')]\n"
+    )
+    spec = importlib.util.find_spec(package)
+    origin = pathlib.Path(spec.origin) if spec is not None and spec.origin is not None else None
+    files: dict[str, str | bytes]
+    if origin is None:
+        files = {f"{package}.py": "def where():\n    return ''\n"}
+    elif origin.name == "__init__.py":
+        files = {f"{package}/{path.relative_to(origin.parent)}": path.read_bytes() for path in origin.parent.rglob("*.py")}
+    else:
+        files = {f"{package}.py": origin.read_bytes()}
+    name = functions.deploy({"app.py": source, **files}, Timeout=20, MemorySize=512)
+    file, sdk, loaded_ahead = functions.invoke(name)["Payload"]
+    assert file.startswith(f"/var/task/{package}") and sdk == "/var/runtime/boto3/__init__.py" and not loaded_ahead

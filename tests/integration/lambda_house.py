@@ -126,7 +126,13 @@ async def open_house(url: str, code: NaiveCode | None = None) -> AsyncIterator[H
             world = World(now_ms=lambda: NOW_MS, new_uuid=new_uuid)
             registry = Registry(opened, lambda work: started.append(tasks.create_task(work)))
             await registry.load()
-            preparation = Preparation(registry, code, spawn=lambda work: started.append(tasks.create_task(work)), new_uuid=world.new_uuid)
+            preparation = Preparation(
+                registry,
+                code,
+                spawn=lambda work: started.append(tasks.create_task(work)),
+                new_uuid=world.new_uuid,
+                warm=lambda _: asyncio.sleep(0),
+            )
             preparation.resume()
             links = CodeLinks(b"k" * 32)
             yield House(

@@ -125,3 +125,29 @@ async def test_resource_limits_are_lambdas(stage: Stage) -> None:  # noqa: F811
         "CORE 0 0",
         "MEMLOCK 65536 65536",
     ]
+
+
+async def test_a_child_that_is_killed_for_its_memory_is_told_from_the_runtime(stage: Stage) -> None:  # noqa: F811
+    """Where the kernel kills the child alone, the runtime lives on and says how it ended; where it kills all, that is an OOM kill."""
+    code = f"pid = os.fork()\nif pid == 0:\n    exec({EAT!r})\nprint(os.waitpid(pid, 0)[1], flush=True)\nsys.exit(3)"
+    sandbox = await stage.start(code)
+    end = await sandbox.wait_exit()
+    if stage.cgroups.driver.version == 1:
+        assert (end, written(sandbox)) == (spec.Exit(3, None, False), "9\n")
+    else:
+        assert end == spec.Exit(None, 9, True)
+
+
+async def test_a_signal_is_no_want_of_memory(stage: Stage) -> None:  # noqa: F811
+    """A SIGKILL that is not the kernel's is reported as the signal that it is."""
+    sandbox = await stage.start("x = b'x' * (100 << 20)\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert await sandbox.wait_exit() == spec.Exit(None, 9, False)
+
+
+async def test_what_is_shared_is_counted_and_not_limited(stage: Stage) -> None:  # noqa: F811
+    """Memory that a function shares with its template is part of what it used at most."""
+    alone, both = await stage.start("pass"), await stage.start("pass", shared_bytes=30 * MEBIBYTE)
+    for sandbox in (alone, both):
+        await sandbox.wait_exit()
+    difference = both.peak_memory_bytes() - alone.peak_memory_bytes()
+    assert 28 * MEBIBYTE < difference < 32 * MEBIBYTE

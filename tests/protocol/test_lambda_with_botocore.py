@@ -143,7 +143,7 @@ async def sdk(tmp_path: Path) -> AsyncIterator[Sdk]:
     async with database.open_database(url, migrations=needed, now_ms=now_ms) as opened, asyncio.TaskGroup() as tasks:
         registry = Registry(opened, tasks.create_task)
         await registry.load()
-        Preparation(registry, PaperCode(), spawn=tasks.create_task, new_uuid=world.new_uuid).resume()
+        Preparation(registry, PaperCode(), spawn=tasks.create_task, new_uuid=world.new_uuid, warm=lambda _: asyncio.sleep(0)).resume()
         service = LambdaService(
             registry,
             PaperCode(),

@@ -177,7 +177,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         registry = Registry(database, spawn)
         await registry.load()
         registry.on_change(_Retiring(plane))
-        plane.runtimes_in_use = lambda: {function.latest.runtime for function in registry.everything() if function.latest.runtime}
+        plane.runtimes_in_use = lambda: {_kind(function.latest) for function in registry.everything() if function.latest.runtime}
         layers = Layers(
             database,
             registry,
@@ -210,7 +210,9 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             return link.welcome.interpreters if link.welcome is not None else []
 
         bytecode = Bytecode(code, settings.server_dir / "compiled", plane.compilations, interpreters)
-        Preparation(registry, code, spawn=spawn, new_uuid=world.new_uuid, bytecode=bytecode).resume()
+        Preparation(
+            registry, code, spawn=spawn, new_uuid=world.new_uuid, bytecode=bytecode, warm=lambda version: plane.prepare(*_kind(version))
+        ).resume()
         services = {service.name: service for service in (lambda_.service(), logs.service())}
         server: Server
         frontend = Frontend(
@@ -262,6 +264,11 @@ def _live_code(registry: Registry) -> set[str]:
     return live
 
 
+def _kind(version: FunctionVersion) -> tuple[str, int]:
+    """Return what decides which stem cells serve a version."""
+    return version.runtime or "", version.memory_mib
+
+
 class _Retiring:
     """Hears of changed functions, and has the environments of what no longer runs ended."""
 
@@ -272,8 +279,6 @@ class _Retiring:
         keep = frozenset(self._running(new))
         if old is not None and any(deployment not in keep for deployment in self._running(old)):
             self._plane.retire(key, keep)
-        if new is not None and old is None and new.latest.runtime:
-            self._plane.prepare(new.latest.runtime)
 
     @staticmethod
     def _running(function: Function | None) -> list[str]:

@@ -7,6 +7,7 @@ is in one pool from its Start to its Stopped.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ log = logging.getLogger("lambdad.dataplane")
 
 WORKER_WAIT_S = 10.0  # how long an invocation waits for a worker that is being restarted
 OVERDUE_S = 60.0  # what an invocation may take beyond its timeout: a cold start, a wait for the worker
+PREPARED_WITHIN_S = 3.0  # the worker answers sooner
 MAX_AGE_S = 6 * 3600.0  # an environment that is never idle is replaced, as on AWS; its credentials end later
 NO_RUNTIME = "no runtime: "  # how a worker's Stopped.reason begins when it has no interpreter
 
@@ -78,8 +80,10 @@ class DataPlane:
         keep_alive_s: float = 600.0,
     ) -> None:
         self.link: ports.WorkerLink | None = None  # set once by the composition root
-        self.runtimes_in_use: Callable[[], Iterable[str]] = tuple  # likewise: those of the functions that there are
+        # Likewise: runtime and memory size (MiB) of the functions that there are.
+        self.runtimes_in_use: Callable[[], Iterable[tuple[str, int]]] = tuple
         self.compilations = compilations.Compilations(self._send)
+        self._preparing: dict[tuple[str, int], asyncio.Event] = {}  # what the worker has been asked to prepare and has not answered
         self._make_spec = make_spec
         self._log_sink = log_sink
         self._keep_alive_s = keep_alive_s
@@ -230,8 +234,8 @@ class DataPlane:
     # What the worker says.
     def worker_came(self, welcome: frames.Welcome) -> None:
         self._present.set()
-        for runtime in self.runtimes_in_use():
-            self.prepare(runtime)
+        for runtime, memory_mib in self.runtimes_in_use():
+            self._ask_to_prepare(runtime, memory_mib)
         for deployment in self._deployments.values():
             while assignment.needs_start(deployment.pool):
                 self._start(deployment)
@@ -242,6 +246,8 @@ class DataPlane:
         self.compilations.lost()
         self._homes.clear()
         self._leaving.clear()
+        for asked in list(self._preparing):
+            self._preparing.pop(asked).set()
         self._tell_if_empty()
         for deployment in self._deployments.values():
             pool = deployment.pool
@@ -264,6 +270,9 @@ class DataPlane:
                 self._stopped(message)
             case frames.Compiled():
                 self.compilations.heard(message, body)
+            case frames.Prepared(runtime=runtime, memory_mib=memory_mib):
+                if (waiting := self._preparing.pop((runtime, memory_mib), None)) is not None:
+                    waiting.set()
             case frames.Welcome():
                 raise AssertionError("the link hears Welcome itself")
 
@@ -360,10 +369,23 @@ class DataPlane:
                 log.error("invocation.overdue request_id=%s", pool.waiting[0].invocation.request_id)
                 self._end(pool.waiting.popleft(), SystemFailure("no environment could be made for the function"))
 
-    def prepare(self, runtime: str) -> None:
-        """Let the worker know that functions of a runtime are about to be invoked."""
-        if self.link is not None:
-            self.link.send(frames.Prepare(runtime=runtime))
+    async def prepare(self, runtime: str, memory_mib: int) -> None:
+        """Let the worker make ready what functions of a runtime and a memory size need; return when it has, or will not in time."""
+        if not self._present.is_set():
+            return
+        prepared = self._ask_to_prepare(runtime, memory_mib)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PREPARED_WITHIN_S):
+                await prepared.wait()
+
+    def _ask_to_prepare(self, runtime: str, memory_mib: int) -> asyncio.Event:
+        assert self.link is not None
+        asked = (runtime, memory_mib)
+        waiting = self._preparing.get(asked)
+        if waiting is None:
+            waiting = self._preparing[asked] = asyncio.Event()
+            self.link.send(frames.Prepare(runtime=runtime, memory_mib=memory_mib))
+        return waiting
 
     async def close(self, within_s: float) -> None:
         """

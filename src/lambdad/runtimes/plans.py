@@ -80,6 +80,7 @@ class RuntimePlan:
         template_environment: for the template, or the stem cell, before it is anybody's.
         key: equal for plans that can share a template or a stem cell.
         stem: a process made ahead can become this function (LAMBDAD_STEM_FD); only for kind EXEC.
+        stem_command: what such a process executes; () without one. It is `commands[0]`, and may differ by memory size.
         notes: lines that the function's log should carry, e.g. that another version runs than was asked for.
     """
 
@@ -94,6 +95,7 @@ class RuntimePlan:
     template_environment: Mapping[str, str]
     key: str
     stem: bool
+    stem_command: tuple[str, ...] = ()
     notes: tuple[str, ...]
 
 
@@ -154,6 +156,7 @@ def launch(
     wrapper = customer.get("AWS_LAMBDA_EXEC_WRAPPER", "")
     ahead = not wrapper and not _needs_own_start(runtime.family, customer, variables)
     forked = ahead and fenced and runtime.family is Family.PYTHON
+    stem = ahead and runtime.family is Family.NODEJS
     names = ("LANG", "TZ", "PATH", "LD_LIBRARY_PATH", "NODE_PATH", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
     template = {name: variables[name] for name in names if name in variables}
     return RuntimePlan(
@@ -167,7 +170,8 @@ def launch(
         environment=variables,
         template_environment=template,
         key=_key(interpreter.identity, command, template),
-        stem=ahead and not forked and runtime.family is Family.NODEJS,
+        stem=stem,
+        stem_command=command if stem else (),
         notes=_notes(match, interpreter, files),
     )
 

@@ -38,6 +38,10 @@ class ExecFailed(AssignFailed):
         super().__init__("exec", errno)
 
 
+class _StemLost(AssignFailed):
+    """The program that was executed ahead is gone, or another one than is asked for. The place is prepared all the same."""
+
+
 class Sandbox:
     """
     One environment.
@@ -80,9 +84,11 @@ class Sandbox:
         self._pidfd = -1
         self._oom_kills = 0
         self._last_peak_bytes = 0
+        self._shared_bytes = 0
         self._generation = 1
         self._frozen = False
         self._ready: asyncio.Future[None] = loop.create_future()
+        self._booted: asyncio.Future[None] = loop.create_future()
         self._answer: asyncio.Future[None] | None = None
         self._exit: asyncio.Future[spec.Exit] = loop.create_future()
         self._killing = False
@@ -131,11 +137,28 @@ class Sandbox:
         if self._killing:
             self._give_back()
 
+    def ahead_request(self, ahead: spec.Ahead) -> dict[str, Any]:
+        """Return what the template is to be told of a program that is executed ahead."""
+        data_bytes = None if self._limits_memory() else ahead.limits.memory_bytes
+        return {"argv": list(ahead.argv), "environment": ahead.environment, "data_bytes": data_bytes}
+
     async def wait_ready(self) -> None:
         """Wait until the fence is complete. Raises SpawnFailed."""
         await self._ready
 
     # -- life
+
+    async def wait_booted(self) -> None:
+        """Wait until the program that was executed ahead has booted, or has ended. Others have nothing to boot, and never say so."""
+        await asyncio.wait((self._booted, self._exit), return_when=asyncio.FIRST_COMPLETED)
+
+    def is_lost(self) -> bool:
+        """Say whether the runtime process of a stem cell, or the whole fence, has ended: nobody should get it then."""
+        return self._exit.done()
+
+    def when_lost(self, callback: Callable[[Sandbox], None]) -> None:
+        """Have ``callback`` called when the present runtime process, or the fence, has ended; also if that is long ago."""
+        self._exit.add_done_callback(lambda _: callback(self))
 
     async def assign(self, assignment: spec.Assignment) -> None:
         """
@@ -147,7 +170,10 @@ class Sandbox:
             MessageTooLarge: environment and payload together do not fit into one packet (192 KiB).
         """
         self.limit(assignment.limits)
-        await self._request("assign", assignment)
+        try:
+            await self._request("assign", assignment)
+        except _StemLost:  # what is needed is there but for the process: nobody notices but by the time it takes
+            await self.respawn(assignment)
 
     async def respawn(self, assignment: spec.Assignment) -> None:
         """
@@ -176,6 +202,7 @@ class Sandbox:
 
     async def _request(self, kind: str, assignment: spec.Assignment) -> None:
         self._oom_kills = self._group.oom_kills()
+        self._shared_bytes = assignment.shared_bytes
         if self._place is not None:
             assignment = plain.relocate(assignment, self._translate)
         message = {
@@ -240,12 +267,12 @@ class Sandbox:
             self._channel.send({"request": request})
 
     def peak_memory_bytes(self) -> int:
-        """Return the most memory used since birth. Without a memory cgroup: the runtime process's own peak."""
+        """Return the most memory used since birth, what is shared included. Without a memory cgroup: the runtime process's own peak."""
         if self._pidfd < 0:
             return self._last_peak_bytes
         measured = self._group.peak_memory_bytes()
         if measured is not None:
-            return measured
+            return measured + self._shared_bytes
         return _resident_peak_bytes(self.pid) or self._last_peak_bytes
 
     # -- death
@@ -315,6 +342,10 @@ class Sandbox:
                 self.runtime_api, endpoint = ("{}:{}".format(*address) for address in message["addresses"])
                 self.endpoint = f"http://{endpoint}"
                 _resolve(self._ready, None)
+            case {"event": "booted"}:
+                _resolve(self._booted, None)
+            case {"event": "stem_lost"}:
+                _resolve(self._answer, _StemLost("assign", 0, "the program executed ahead has ended"))
             case {"event": "assigned"}:
                 _resolve(self._answer, None)
             case {"event": "exec_failed"}:

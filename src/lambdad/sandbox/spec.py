@@ -59,6 +59,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """
+    A program that a stem cell executes before it is anybody's.
+
+    It finds the number of a blocking descriptor in LAMBDAD_STEM_FD, boots as far as it can, reads one line of JSON there,
+    ``{"environment": {...}, "cwd": "/var/task"}``, and is the assignment's program from then on, if that has the same ``argv``.
+    In LAMBDAD_STEM_READY_FD there is the number of another one, to be closed (or written to) when it is about to read.
+
+    It must not look at code before the line has come: until then there is none.
+    """
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """
     What one environment is for.
@@ -66,6 +83,9 @@ class Assignment:
     ``task`` and ``opt`` are directories relative to the code store; None leaves /var/task or /opt empty. With ``argv``
     the program ``argv[0]`` (an absolute path inside) is executed; without it ``main(payload)`` of the preloaded module is
     called.
+
+    ``shared_bytes`` is memory that it uses together with others, such as its template's, and that nobody charges it with; it is
+    counted in what it used at most, and not limited.
     """
 
     task: str | None
@@ -75,6 +95,7 @@ class Assignment:
     cwd: str = "/var/task"
     argv: tuple[str, ...] | None = None
     payload: dict[str, Any] | None = None
+    shared_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Zygote:
         self.spec = zygote_spec
         self.isolation = isolation
         self.python = ""
+        self.base_bytes = 0  # of its memory, what every function uses, by the word of what it has preloaded
         self._code_store = code_store
         self._instance = instances.own_instance()
         self._translate = plain.translator({} if isolation.fenced else plain.mapping(zygote_spec.binds))
@@ -111,9 +112,13 @@ class Zygote:
             self._channel.send(config)
         await self._ready
 
-    async def spawn(self) -> fence.Sandbox:
+    async def spawn(self, ahead: spec.Ahead | None = None, *, hurried: bool = False) -> fence.Sandbox:
         """
         Make a stem cell: an environment that is fenced in, listens, and waits for its assignment.
+
+        Args:
+            ahead: what it is to execute already; only behind a fence.
+            hurried: somebody waits for it; then what is preloaded does not go through its motions first.
 
         Raises:
             ZygoteFailed: the template is gone or could not fork.
@@ -134,7 +139,10 @@ class Zygote:
             )
             self._fences.add(sandbox)
             try:
-                self._fork(sandbox)
+                if ahead is not None:
+                    assert self.isolation.fenced, "a plain process does not know where its code will be"
+                    sandbox.limit(ahead.limits)
+                self._fork(sandbox, ahead, hurried)
                 await sandbox.wait_ready()
             except asyncio.CancelledError:
                 sandbox.begin_kill()
@@ -146,13 +154,16 @@ class Zygote:
             self._spawned += 1
             return sandbox
 
-    def _fork(self, sandbox: fence.Sandbox) -> None:
+    def _fork(self, sandbox: fence.Sandbox, ahead: spec.Ahead | None, hurried: bool) -> None:
         """Ask the template for a process; the answer goes to the sandbox, whether somebody waits for it or not."""
         number = next(self._numbers)
         names, fds, close = sandbox.descriptors_for_template()
         outer_id = 0 if self.isolation.rootless else OUTER_IDS[next(self._outer_ids) % len(OUTER_IDS)]
         try:
-            self._channel.send({"id": number, "outer_id": outer_id, "names": names}, fds)
+            request = {"id": number, "outer_id": outer_id, "names": names, "hurried": hurried}
+            if ahead is not None:
+                request["ahead"] = sandbox.ahead_request(ahead)
+            self._channel.send(request, fds)
             self._forks[number] = sandbox
         except OSError as refused:
             sandbox.stillborn(ZygoteFailed(self.spec.name, "send to the template", refused.errno or 0))
@@ -163,6 +174,7 @@ class Zygote:
         match message:
             case {"event": "ready"}:
                 self.python = message["python"]
+                self.base_bytes = message["base_bytes"]
                 if not self._ready.done():
                     self._ready.set_result(None)
             case {"event": "forked"} if not fds:

@@ -78,9 +78,10 @@ class Stop(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Prepare(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
-    """Functions of a runtime are about to be invoked: make ready what can be. No answer."""
+    """Functions of a runtime and a memory size are about to be invoked: make ready what can be. Answered by Prepared."""
 
     runtime: str
+    memory_mib: int = 128
 
 
 class Compile(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
@@ -107,6 +108,13 @@ class Ready(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
 
     environment_id: str
     init_ms: float
+
+
+class Prepared(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """What could be made ready for functions of a runtime and a memory size has been, or has taken too long."""
+
+    runtime: str
+    memory_mib: int
 
 
 class Answer(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
@@ -145,7 +153,7 @@ class LogEvents(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True
 
 
 ToWorker: TypeAlias = Start | Invoke | Stop | Prepare | Compile
-ToServer: TypeAlias = Welcome | Ready | Answer | Stopped | Compiled | LogEvents
+ToServer: TypeAlias = Welcome | Prepared | Ready | Answer | Stopped | Compiled | LogEvents
 AnyMessage: TypeAlias = ToWorker | ToServer
 
 _encoder = msgspec.msgpack.Encoder()

@@ -4,6 +4,7 @@ When the server goes, so do the environments: what they ran is unknown to the ne
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -22,6 +23,7 @@ LOG_FLUSH_S = 0.04
 LOG_RETRY_S = 0.005
 LOG_BACKLOG_BYTES = 256 * 1024
 SWEEP_S = 0.25
+PREPARE_WITHIN_S = 2.5  # then a function has to do without
 WRITE_LIMIT_BYTES = 256 * 1024 * 1024  # a server that reads no more is gone
 
 
@@ -55,8 +57,11 @@ class Kitchen(Protocol):
         """
         ...
 
-    def expect(self, runtime: str) -> None:
-        """Hear that functions of a runtime will be invoked soon. Never waits and never fails."""
+    async def expect(self, runtime: str, memory_mib: int) -> None:
+        """Hear that functions of a runtime and a memory size will be invoked soon; return when the first can be started swiftly.
+
+        Never fails: where nothing can be made ready, there is nothing to wait for.
+        """
         ...
 
     async def prepare_compiler(self, runtime: str, directory: str) -> tuple[Sandbox, Any] | None:
@@ -97,6 +102,7 @@ class Worker:
         self._connection: ServerConnection | None = None
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._preparing: set[asyncio.Task[None]] = set()
 
     def accept(self) -> "ServerConnection":
         """Make the protocol of a connection that was just accepted."""
@@ -145,8 +151,10 @@ class Worker:
                     environment.stop()
                 elif environment_id in self._starting:
                     self._starting.pop(environment_id).cancel()
-            case frames.Prepare(runtime=runtime):
-                self._kitchen.expect(runtime)
+            case frames.Prepare():
+                preparing = self._tasks.create_task(self._prepare(message, self._connection))
+                self._preparing.add(preparing)
+                preparing.add_done_callback(self._preparing.discard)
             case frames.Compile():
                 if self._connection is not None:
                     self._keep(self._tasks.create_task(compiling.run(message, self._kitchen, self._connection)))
@@ -156,6 +164,13 @@ class Worker:
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _prepare(self, asked: frames.Prepare, connection: "ServerConnection | None") -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PREPARE_WITHIN_S):
+                await self._kitchen.expect(asked.runtime, asked.memory_mib)
+        if connection is not None and connection is self._connection:
+            connection.send(frames.Prepared(runtime=asked.runtime, memory_mib=asked.memory_mib), b"")
 
     async def _run(self, spec: frames.EnvironmentSpec, connection: "ServerConnection | None") -> None:
         """Make an environment and stay with it to its end. Whatever happens, the server hears Stopped."""
@@ -230,6 +245,8 @@ class Worker:
 
     async def close(self) -> None:
         """End every environment, and return when they are gone."""
+        for preparing in self._preparing:
+            preparing.cancel()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

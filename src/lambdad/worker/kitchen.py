@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lambdad.runtimes.discovery import Interpreter
 from lambdad.sandbox import spec as sandbox_spec
 from lambdad.wire import frames
 from lambdad.worker import host
+from lambdad.worker.pools import Pools
 from lambdad.worker.ports import Sandbox
 from lambdad.worker.stems import StemPool
 from lambdad.worker.stove import Stove, Template
@@ -30,14 +32,6 @@ _PLACES = {catalogue.Family.PYTHON: 2, catalogue.Family.NODEJS: 1}  # of the ver
 _STORED = re.compile(r"(?:opt-)?[0-9a-f]{64}")  # names in the code store; the server's word is not taken for it
 _COMPILER_LIMITS = sandbox_spec.Limits(memory_bytes=512 * _MIB, cpu_millicores=500, cpu_cap_millicores=1000, pids=16, tmp_bytes=64 * _MIB)
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-
-
-@dataclass(slots=True)
-class _Counter:
-    """One kind of runtime that is in use."""
-
-    template: Template
-    stems: StemPool
 
 
 class Kitchen:
@@ -68,10 +62,9 @@ class Kitchen:
         self._code_store = code_store
         self._exact = exact
         self._capped = capped
-        self._spare = spare
-        self._counters: dict[str, _Counter] = {}
+        self._pools = Pools(tasks, spare)
+        self._templates: dict[str, Template] = {}
         self._matches: dict[str, matching.Match] = {}
-        self._keepers: list[asyncio.Task[None]] = []
 
     def runtimes(self) -> list[str]:
         """Return the identifiers of the runtimes that can run here, those that AWS has closed left out."""
@@ -96,24 +89,35 @@ class Kitchen:
             self._matches[runtime] = match
         return match
 
-    def _counter(self, plan: plans.RuntimePlan) -> _Counter:
-        key = self._stove.key(plan)
-        counter = self._counters.get(key)
-        if counter is None:
-            template = self._stove.open_template(plan, self._tasks)
-            counter = _Counter(template, StemPool(template.spawn, self._spare))
-            self._counters[key] = counter
-            self._keepers.append(self._tasks.create_task(counter.stems.run()))
+    def _template(self, key: str, plan: plans.RuntimePlan) -> Template:
+        template = self._templates.get(key)
+        if template is None:
+            template = self._templates[key] = self._stove.open_template(plan, self._tasks)
             if plan.kind is plans.Kind.EXEC and plan.match.interpreter is not None:
-                self._keepers.append(self._tasks.create_task(threads.run(_read_through, plan.match.interpreter.path)))
-        return counter
+                self._tasks.create_task(threads.run(_read_through, plan.match.interpreter.path))
+        return template
 
-    def expect(self, runtime: str) -> None:
+    def _stems(self, plan: plans.RuntimePlan, memory_mib: int) -> StemPool:
+        """Return the pool of those stem cells that can become a function with this plan."""
+        key = self._stove.key(plan)
+        template = self._template(key, plan)
+        ahead = self._stove.ahead(plan, memory_mib)
+        if ahead is not None:
+            key = f"{key} {plan.key} {memory_mib}"
+        return self._pools.use(key, functools.partial(template.spawn, ahead), executed=ahead is not None)
+
+    def _shared_bytes(self, plan: plans.RuntimePlan, memory_mib: int) -> int:
+        ahead = self._stove.ahead(plan, memory_mib)
+        if plan.kind is plans.Kind.EXEC and ahead is None:
+            return 0  # what it executes is all its own
+        return self._template(self._stove.key(plan), plan).shared_bytes(ahead)
+
+    async def expect(self, runtime: str, memory_mib: int) -> None:
         try:
-            plan = plans.launch(self._match(runtime), memory_mib=128, customer={}, files=self._files, fenced=self._stove.fenced)
+            plan = plans.launch(self._match(runtime), memory_mib=memory_mib, customer={}, files=self._files, fenced=self._stove.fenced)
         except host.NoRuntime:
             return
-        self._counter(plan)
+        await self._stems(plan, memory_mib).wait_filled(booted=self._stove.ahead(plan, memory_mib) is not None)
 
     async def prepare(self, spec: frames.EnvironmentSpec) -> host.Prepared:
         if not _STORED.fullmatch(spec.task) or (spec.layers and not _STORED.fullmatch(spec.layers)):
@@ -123,7 +127,7 @@ class Kitchen:
         fenced = self._stove.fenced
         # Where there is no fence the sandbox puts the places where these really are in the place of their names.
         plan = plans.launch(match, memory_mib=spec.memory_mib, customer=customer, files=self._files, fenced=fenced)
-        sandbox = await self._counter(plan).stems.take()
+        sandbox = await self._stems(plan, spec.memory_mib).take()
         facts = _facts(
             spec,
             runtime_api=sandbox.runtime_api,
@@ -141,7 +145,13 @@ class Kitchen:
         return host.Prepared(
             sandbox=sandbox,
             assignment=self._stove.assignment(
-                task=spec.task, opt=spec.layers or None, limits=limits, variables=variables, command=command, cwd=_TASK_ROOT
+                task=spec.task,
+                opt=spec.layers or None,
+                limits=limits,
+                variables=variables,
+                command=command,
+                cwd=_TASK_ROOT,
+                shared_bytes=self._shared_bytes(plan, spec.memory_mib),
             ),
             limits=later_limits,
             runtime_version=match.version_name,
@@ -161,7 +171,7 @@ class Kitchen:
         plan = plans.launch(match, memory_mib=128, customer={}, files=self._files, fenced=self._stove.fenced)
         if plan.kind is not plans.Kind.FORK:
             return None
-        sandbox = await self._counter(plan).stems.take()
+        sandbox = await self._stems(plan, 128).take()
         assignment = self._stove.assignment(
             task=directory, opt=None, limits=_COMPILER_LIMITS, variables={}, command=None, cwd=_TASK_ROOT, payload={"compile": _TASK_ROOT}
         )
@@ -181,13 +191,9 @@ class Kitchen:
 
     async def close(self) -> None:
         """Kill all stem cells and templates."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        for keeper in self._keepers:
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
-        for counter in self._counters.values():
-            await counter.template.close()
+        await self._pools.close()
+        for template in self._templates.values():
+            await template.close()
 
     def _command(self, plan: plans.RuntimePlan, spec: frames.EnvironmentSpec) -> tuple[tuple[str, ...], bool]:
         """Choose the first command whose program is there, of an OS-only function its own or one of a layer's, and say if one is."""

@@ -1,6 +1,7 @@
 """What the worker needs of the sandbox: one stem cell, made ahead, that becomes an environment."""
 
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -35,6 +36,12 @@ class Sandbox(Protocol):
 
     async def wait_exit(self) -> Exit: ...
 
+    async def wait_booted(self) -> None: ...
+
+    def is_lost(self) -> bool: ...
+
+    def when_lost(self, callback: "Callable[[Any], None]") -> None: ...
+
     def limit(self, limits: Any) -> None: ...
 
     def freeze(self) -> None: ...
@@ -44,3 +51,9 @@ class Sandbox(Protocol):
     def peak_memory_bytes(self) -> int: ...
 
     async def kill(self) -> None: ...
+
+
+class Spawn(Protocol):
+    """Makes a stem cell. Raises OSError."""
+
+    async def __call__(self, *, hurried: bool) -> Sandbox: ...

@@ -1,68 +1,126 @@
 """Stem cells: sandboxes that are booted and fenced in, made before anybody asks for them.
 
 A pool keeps some spare ones; whoever takes one causes another to be made, off the path of the invocation that waits. Demand decides how
-many: what was taken in the last seconds is kept ready, within a bound.
+many: what was taken in the last seconds is kept ready, within a bound, and what nobody has wanted for a while is let go again. One that
+dies meanwhile is replaced, and never handed out.
 """
 
 import asyncio
 import collections
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
 
-from lambdad.worker.ports import Sandbox
+from lambdad.worker.ports import Sandbox, Spawn
 
 log = logging.getLogger("lambdad.worker")
 
 MOST_SPARE = 16
 DEMAND_WINDOW_S = 5.0
+SURPLUS_AFTER_S = 60.0  # spare stem cells beyond the least are kept for so long after the last demand
+REFILL_AFTER_S = 0.03  # as long as there are spare ones, the processors are left to the function that was just started
 RETRY_S = 1.0
+_MIB = 1024 * 1024
 
 
 class StemPool:
     """The stem cells of one kind of runtime. `run` keeps them; `take` may be called at any time.
 
+    Args:
+        least: how many are kept whatever the demand.
+        most: how many are kept at most.
+
     Resource handling: leaving `run` kills what is spare.
     """
 
-    def __init__(self, spawn: Callable[[], Awaitable[Sandbox]], least: int) -> None:
+    def __init__(self, spawn: Spawn, least: int, most: int = MOST_SPARE) -> None:
         self._spawn = spawn
-        self._least = least
+        self._least = min(least, most)
+        self._most = most
         self._spare: collections.deque[Sandbox] = collections.deque()
         self._taken_at_s: collections.deque[float] = collections.deque(maxlen=MOST_SPARE)
         self._wanted = asyncio.Event()
         self._wanted.set()
+        self._filled = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def spare(self) -> int:
         """Return how many are ready."""
         return len(self._spare)
 
+    def spare_mib(self) -> int:
+        """Return how much memory those that are ready use, or have used at most."""
+        return sum(sandbox.peak_memory_bytes() for sandbox in self._spare) // _MIB
+
     async def take(self) -> Sandbox:
         """Return a stem cell, made on the spot if none is spare. It belongs to the caller from here on."""
         self._taken_at_s.append(self._loop.time())
         self._wanted.set()
-        if self._spare:
-            return self._spare.popleft()
-        return await self._spawn()
+        while self._spare:
+            sandbox = self._spare.popleft()
+            if not sandbox.is_lost():
+                return sandbox
+            await sandbox.kill()
+        return await self._spawn(hurried=True)
+
+    async def wait_filled(self, *, booted: bool = False) -> None:
+        """
+        Wait until the pool has been filled, or could not be, for the first time.
+
+        Args:
+            booted: wait, too, until the one that would be taken next has booted.
+        """
+        await self._filled.wait()
+        if booted and self._spare:
+            await self._spare[0].wait_booted()
+
+    def note_given_up(self) -> None:
+        """Hear that `run` has ended, or will never begin: whoever waits waits for nothing."""
+        self._filled.set()
 
     def _target(self) -> int:
         since_s = self._loop.time() - DEMAND_WINDOW_S
         recent = sum(at_s > since_s for at_s in self._taken_at_s)
-        return max(self._least, min(recent, MOST_SPARE))
+        return max(self._least, min(recent, self._most))
 
     async def run(self) -> None:
         """Keep the pool filled, until cancelled."""
         try:
             while True:
                 self._wanted.clear()
-                while len(self._spare) < self._target():
-                    try:
-                        self._spare.append(await self._spawn())
-                    except OSError as error:
-                        log.error("stem.failed error=%s", error)
-                        await asyncio.sleep(RETRY_S)
-                await self._wanted.wait()
+                await self._fill()
+                self._filled.set()
+                if not await self._wanted_within(SURPLUS_AFTER_S if len(self._spare) > self._least else None):
+                    await self._spare.pop().kill()
+                elif self._spare:
+                    await asyncio.sleep(REFILL_AFTER_S)
         finally:
             for sandbox in self._spare:
                 await sandbox.kill()
             self._spare.clear()
+
+    async def _fill(self) -> None:
+        for lost in [sandbox for sandbox in self._spare if sandbox.is_lost()]:
+            self._spare.remove(lost)
+            log.warning("stem.lost")
+            await lost.kill()
+        while len(self._spare) < self._target():
+            try:
+                sandbox = await self._spawn(hurried=False)
+            except OSError as error:
+                log.error("stem.failed error=%s", error)
+                self._filled.set()
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._spare.append(sandbox)
+                sandbox.when_lost(self._note_lost)
+
+    def _note_lost(self, sandbox: Sandbox) -> None:
+        if sandbox in self._spare:
+            self._loop.call_later(RETRY_S, self._wanted.set)  # what dies at once again and again is not to keep us busy
+
+    async def _wanted_within(self, within_s: float | None) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._wanted.wait()
+                return True
+        return False

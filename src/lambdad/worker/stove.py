@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lambdad.kit import threads
 from lambdad.runtimes import plans
 from lambdad.sandbox import cgroups, fence, private_root, spec, zygote
 
 log = logging.getLogger("lambdad.worker")
+
+STEM_CPU_MILLICORES = 10
+STEM_CPU_CAP_MILLICORES = 2000
 
 
 class Template:
@@ -24,18 +28,34 @@ class Template:
         self._lock = asyncio.Lock()
         self._zygote: zygote.Zygote | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._program_bytes: dict[tuple[str, ...], int] = {}  # of programs executed ahead
 
-    async def spawn(self) -> fence.Sandbox:
-        """Return a new stem cell. Raises OSError, whatever the step was that failed."""
+    async def spawn(self, ahead: spec.Ahead | None = None, *, hurried: bool = False) -> fence.Sandbox:
+        """Return a new stem cell; arguments as for `zygote.Zygote.spawn`. Raises OSError, whatever the step was that failed."""
         try:
             running = await self._running()
             try:
-                return await running.spawn()
+                made = await running.spawn(ahead, hurried=hurried)
             except zygote.ZygoteFailed:
                 await self._end()
-                return await (await self._running()).spawn()
+                made = await (await self._running()).spawn(ahead, hurried=hurried)
         except (zygote.ZygoteFailed, fence.SpawnFailed) as error:
             raise OSError(error.errno, str(error)) from error
+        if ahead is not None and ahead.argv not in self._program_bytes:
+            self._program_bytes[ahead.argv] = 0
+            self._tasks.create_task(self._measure(ahead.argv, made))
+        return made
+
+    def shared_bytes(self, ahead: spec.Ahead | None) -> int:
+        """Return what each environment uses without being charged with it: of the template, or of a program's file; 0 if not known yet."""
+        if ahead is not None:
+            return self._program_bytes.get(ahead.argv, 0)
+        return 0 if self._zygote is None else self._zygote.base_bytes
+
+    async def _measure(self, argv: tuple[str, ...], sandbox: fence.Sandbox) -> None:
+        """Measure once what a program that has booted has mapped of files: its code, its libraries."""
+        await sandbox.wait_booted()
+        self._program_bytes[argv] = await threads.run(_file_bytes, sandbox.pid)
 
     async def _running(self) -> zygote.Zygote:
         async with self._lock:
@@ -72,6 +92,17 @@ class Template:
                 ready.set_exception(error)
 
 
+def _file_bytes(pid: int) -> int:
+    """Return how much of files is resident in a process; 0 if it is gone."""
+    sizes = {"Rss": 0, "Anonymous": 0}
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name in sizes:
+                sizes[name] = int(rest.split()[0]) * 1024
+    return sizes["Rss"] - sizes["Anonymous"]
+
+
 class Stove:
     """Where templates stand: one level of isolation, one code store, one source of cgroups."""
 
@@ -90,6 +121,14 @@ class Stove:
         if plan.kind is plans.Kind.FORK:
             return plan.key
         return hashlib.sha256(repr((plan.binds, plan.directories)).encode()).hexdigest()
+
+    def ahead(self, plan: plans.RuntimePlan, memory_mib: int) -> spec.Ahead | None:
+        """Return what a stem cell of a plan is to execute before it is anybody's; None if there is nothing."""
+        if not plan.stem_command or not self.fenced:
+            return None
+        # While nobody waits for it, it gets the processor when nobody else wants it.
+        limits = spec.Limits(memory_bytes=memory_mib << 20, cpu_millicores=STEM_CPU_MILLICORES, cpu_cap_millicores=STEM_CPU_CAP_MILLICORES)
+        return spec.Ahead(argv=plan.stem_command, environment=dict(plan.template_environment), limits=limits)
 
     def open_template(self, plan: plans.RuntimePlan, tasks: asyncio.TaskGroup) -> Template:
         binds = tuple(spec.Bind(bind.source, bind.target) for bind in plan.binds)
@@ -121,8 +160,11 @@ class Stove:
         variables: dict[str, str],
         command: tuple[str, ...] | None,
         cwd: str,
+        shared_bytes: int = 0,
         payload: dict[str, Any] | None = None,
     ) -> spec.Assignment:
         if payload is None and command is None:
             payload = {}  # what there is to know is in the environment
-        return spec.Assignment(task=task, opt=opt, limits=limits, environment=variables, cwd=cwd, argv=command, payload=payload)
+        return spec.Assignment(
+            task=task, opt=opt, limits=limits, environment=variables, cwd=cwd, argv=command, payload=payload, shared_bytes=shared_bytes
+        )

@@ -4,6 +4,7 @@
  * One file, nothing but Node.js 18 or newer: it is bound to /var/runtime/bootstrap.cjs and started as `node [options] bootstrap.cjs`.
  * With LAMBDAD_STEM_FD=n it boots ahead of demand and becomes a function when one line of JSON arrives on descriptor n:
  * {"environment": {"_HANDLER": "index.handler", ...}, "cwd": "/var/task"}. The descriptor must block when it is read.
+ * Before it reads, it closes descriptor LAMBDAD_STEM_READY_FD, if there is one.
  *
  * CommonJS, because it starts some milliseconds sooner than an ES module.
  *
@@ -677,9 +678,25 @@ function unsettled() {
 
 // --- Life ------------------------------------------------------------------------------------------------------------
 
+/** Do once, in a stem cell, what Node.js does at the first time only: load ES modules, connect, write a log record. */
+async function rehearse() {
+  for (const name of ["buffer", "crypto", "events", "http", "https", "os", "stream", "timers/promises", "zlib"]) require(`node:${name}`);
+  await import("data:text/javascript,export const handler = async () => {};");
+  util.format("%s", {});
+  const server = net.createServer((socket) => {
+    socket.on("data", () => socket.end("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const api = new RuntimeApi(`127.0.0.1:${server.address().port}`);
+  await api.request("GET", "rehearsal");
+  await api.request("POST", "rehearsal", { "Content-Type": "application/json" }, "{}");
+  await new Promise((resolve) => server.close(resolve));
+}
+
 /** Wait, in a stem cell, for the function that this process is to become; leave when there will be none. */
 function awaitFunction(fd) {
-  for (const name of ["buffer", "crypto", "events", "http", "https", "os", "stream", "timers/promises", "zlib"]) require(`node:${name}`);
+  const ready = process.env.LAMBDAD_STEM_READY_FD;
+  if (/^\d+$/.test(ready || "")) fs.closeSync(Number(ready)); // this process has booted
   const chunk = Buffer.alloc(65536);
   let line = Buffer.alloc(0);
   while (!line.includes(10)) {
@@ -704,7 +721,10 @@ function awaitFunction(fd) {
 
 async function main() {
   const stem = process.env.LAMBDAD_STEM_FD;
-  if (/^\d+$/.test(stem || "")) awaitFunction(Number(stem));
+  if (/^\d+$/.test(stem || "")) {
+    await rehearse().catch(() => {}); // then the first time is the function's own
+    awaitFunction(Number(stem));
+  }
   openLogs();
   globalThis.awslambda = awslambda;
   const api = new RuntimeApi(process.env.AWS_LAMBDA_RUNTIME_API);

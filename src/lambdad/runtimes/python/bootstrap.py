@@ -9,7 +9,9 @@ Source: Lambda Developer Guide, "Using the Lambda runtime API" and "Log and moni
 """
 
 import builtins
+import functools
 import importlib
+import importlib.machinery
 import io
 import json
 import logging
@@ -41,12 +43,12 @@ _AWS_LEVELS = {
     "FATAL": logging.CRITICAL,
     "CRITICAL": logging.CRITICAL,
 }
+base_bytes = 0  # memory of a template without the SDK: what every function has of it
 _LIBRARY = (
     "argparse base64 calendar collections.abc concurrent.futures contextlib copy csv dataclasses datetime decimal "
     "email.parser encodings.idna enum functools hashlib hmac html http.client inspect itertools pathlib pickle queue re "
     "secrets select shutil ssl string subprocess tempfile textwrap types typing urllib.request uuid zlib"
 ).split()
-_preloaded = set()  # top-level names that `preload` brought in from outside the standard library
 
 
 # --- The Runtime API over one keep-alive connection ------------------------------------------------------------------
@@ -376,10 +378,9 @@ def _open_logs():
     root = logging.getLogger()
     root.handlers[:] = [handler]
     level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
-    if _json_logs():
-        root.setLevel(_AWS_LEVELS.get(level, logging.INFO))
-    else:
-        root.setLevel(logging.WARNING)
+    wanted = _AWS_LEVELS.get(level, logging.INFO) if _json_logs() else logging.WARNING
+    if root.level != wanted:  # setting it writes to every logger there is
+        root.setLevel(wanted)
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------------
@@ -589,16 +590,6 @@ def _set_paths():
         sys.path_importer_cache.pop(place, None)  # what the template saw in these places is not what is there now
 
 
-def _forget_shadowed():
-    """Drop preloaded packages when the function brings its own copy of one of them: its own must win."""
-    front = [path for path in sys.path if path.startswith((os.environ.get("LAMBDA_TASK_ROOT", "/var/task"), _layers_root()))]
-    places = [os.path.join(path, top) for path in front for top in _preloaded]
-    if any(os.path.isdir(place) or os.path.isfile(place + ".py") for place in places):
-        for name in list(sys.modules):
-            if name.partition(".")[0] in _preloaded:
-                del sys.modules[name]
-
-
 def _become_function(payload):
     """Take on a function's environment; what the template process was must not be seen any more."""
     if "environment" in payload:
@@ -619,20 +610,26 @@ def _become_function(payload):
     _open_output()
     _open_logs()
     _set_paths()
-    _forget_shadowed()
+    _shelf.open()
     os.environ.pop("LAMBDAD_LAYERS_ROOT", None)
 
 
-def preload(modules=()):
+def _resident_bytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def preload(modules=None):
     """Import what every function needs, in a template process, before it is forked.
 
     Args:
-        modules: further modules, e.g. ("boto3",), found in /var/runtime or on ``sys.path``. A function that brings its
-            own copy of one of them still gets its own.
+        modules: further modules, found in /var/runtime or on ``sys.path``; None means boto3, where the platform brings it. Functions
+            that never import them do not see them, and a function that brings its own copy of one of them gets its own.
 
     Ordering: call before any thread is started, with /var/runtime in place; ends with the garbage collector frozen, so that
     collections in the children leave the shared pages alone.
     """
+    global base_bytes
     import gc
 
     for name in _LIBRARY:
@@ -640,25 +637,27 @@ def preload(modules=()):
             importlib.import_module(name)
         except ImportError:
             pass  # an interpreter built without it; the function's own import will say so
+    base_bytes = _resident_bytes()
+    if modules is None:
+        modules = _SDK if os.path.isdir(os.path.join(_RUNTIME_DIR, "boto3")) else ()
     before = set(sys.modules)
     path = list(sys.path)
     if modules and _RUNTIME_DIR not in sys.path:
         sys.path.insert(0, _RUNTIME_DIR)
     for name in modules:
         importlib.import_module(name)
+    if "boto3" in modules:
+        _rehearse(sys.modules["boto3"])
+        _read_models_ahead(sys.modules["botocore.loaders"])
     sys.path[:] = path
-    library = (os.path.dirname(os.__file__), "<frozen")
-    for name in set(sys.modules) - before:
-        top = name.partition(".")[0]
-        file = getattr(sys.modules.get(top), "__file__", None) or "<frozen"
-        if not file.startswith(library) or "site-packages" in file:
-            _preloaded.add(top)
+    _shelf.put(set(sys.modules) - before)
     if not hasattr(builtins, "exit"):  # started with -S
         import site
 
         site.setquit()
         site.setcopyright()
         site.sethelper()
+    sys.path_importer_cache.clear()  # else every child would, page by page
     gc.collect()
     gc.freeze()
 
@@ -699,6 +698,141 @@ def _write_record(name, content):
     rest = memoryview(struct.pack(">II", len(name), len(content)) + name + content)
     while rest:
         rest = rest[os.write(1, rest) :]
+
+
+# --- The SDK, loaded ahead --------------------------------------------------------------------------------------------
+
+_SDK = (
+    "boto3 boto3.dynamodb.conditions boto3.dynamodb.transform boto3.dynamodb.types boto3.s3.inject boto3.s3.transfer "
+    "boto3.resources.factory botocore.awsrequest botocore.httpsession botocore.parsers botocore.serialize botocore.signers "
+    "botocore.waiter botocore.paginate botocore.retries.standard s3transfer.manager s3transfer.subscribers"
+).split()
+# Packages that the SDK uses if it finds them as it is imported: with one of these at hand it would be another SDK.
+_OPTIONAL = ("awscrt", "certifi", "brotli", "brotlicffi", "zstandard", "simplejson")
+# Of these services the models are read ahead: small ones, or very common ones. They take about 20 MiB, shared by all functions.
+_SERVICES = ("dynamodb", "lambda", "s3", "secretsmanager", "sns", "sqs", "sts")
+_DOCUMENTS = ("endpoints", "partitions", "sdk-default-configuration", "_retry")
+_MODELS = ("service-2", "service-2.sdk-extras", "endpoint-rule-set-1")
+
+
+class _Shelf:
+    """Modules that were imported ahead of the functions that may want them, out of sight until one does.
+
+    At that moment, with the function's own ``sys.path``, each of them is looked for. When one, or an optional companion, would be
+    found elsewhere than where it was imported from, none is used, and the import goes its usual way.
+    """
+
+    def __init__(self):
+        self._modules = {}
+        self._tops = {}  # top-level name -> where it was imported from
+
+    def put(self, names):
+        """Take modules off ``sys.modules``, but for those of the standard library."""
+        library = (os.path.dirname(os.__file__), "<frozen")
+        for name in names:
+            top = name.partition(".")[0]
+            file = getattr(sys.modules.get(top), "__file__", None) or "<frozen"
+            if not file.startswith(library) or "site-packages" in file:
+                self._tops[top] = file
+        for name in names:
+            if name.partition(".")[0] in self._tops:
+                self._modules[name] = sys.modules.pop(name)
+
+    def open(self):
+        """Begin to answer imports, in a function's process."""
+        if self._modules:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(self, name, path=None, target=None):
+        """Find a module on the shelf, unless the function would find another one."""
+        if name not in self._tops:
+            return None
+        if self._is_shadowed():
+            self._close()
+            return None
+        spec = self._modules[name].__spec__
+        ours = type(spec)(name, self, origin=spec.origin, is_package=spec.submodule_search_locations is not None)
+        if ours.submodule_search_locations is not None:
+            ours.submodule_search_locations.extend(spec.submodule_search_locations)
+        ours.has_location = spec.has_location
+        return ours
+
+    def create_module(self, spec):
+        """Put everything back in its place."""
+        self._close()
+        sys.modules.update(self._modules)
+        loaders = self._modules.get("botocore.loaders")
+        if loaders is not None:  # it looked for a home directory when it was imported, and that was the template's
+            loaders.Loader.CUSTOMER_DATA_PATH = os.path.join(os.path.expanduser("~"), ".aws", "models")
+        return self._modules[spec.name]
+
+    def exec_module(self, module):
+        """Leave no trace of where the module has been."""
+        original = self._specs[module.__name__]
+        module.__spec__, module.__loader__ = original, original.loader
+
+    def _close(self):
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        self._specs = {name: self._modules[name].__spec__ for name in self._tops}
+
+    def _is_shadowed(self):
+        find = importlib.machinery.PathFinder.find_spec
+        for name, file in self._tops.items():
+            spec = find(name)
+            if name in sys.modules or (spec is not None and spec.origin != file):
+                return True
+        return any(find(name) is not None for name in _OPTIONAL)
+
+
+_shelf = _Shelf()
+
+
+def _rehearse(boto3):
+    """Make clients once, so that expressions are compiled and names converted when functions make theirs.
+
+    With made-up credentials, and sessions that are thrown away: nothing is looked up, connected to or kept but pure functions' results.
+    """
+    session = boto3.session.Session("rehearsal", "rehearsal", "rehearsal", region_name="us-east-1")
+    for service in ("s3", "dynamodb"):
+        try:
+            session.client(service, endpoint_url="http://127.0.0.1:9")
+        except Exception:  # the function's own attempt will say why
+            return
+
+
+def _read_models_ahead(loaders):
+    """Have botocore's loader find ready what it would read first: each document once, for whoever asks for it first.
+
+    What it gets is as fresh as if it had just been read. Of what it reads later, and elsewhere, nothing changes.
+    """
+    loader_class, file_loader_class = loaders.Loader, loaders.JSONFileLoader
+    data = loader_class.BUILTIN_DATA_PATH
+    load_file, list_services = file_loader_class.load_file, loader_class.list_available_services
+    known = (data, os.path.join(os.path.dirname(os.path.dirname(data)), "boto3", "data"))
+    reader, finder = file_loader_class(), loader_class([known[1]])
+    names = list(_DOCUMENTS)
+    for service in _SERVICES:
+        for model in _MODELS:
+            try:
+                names.append("%s/%s/%s" % (service, finder.determine_latest_version(service, "service-2"), model))
+            except Exception:  # an SDK that does not have it
+                break
+    ready = {os.path.join(data, name): load_file(reader, os.path.join(data, name)) for name in names}
+    listed = {kind: list_services(finder, kind) for kind in ("service-2", "endpoint-rule-set-1")}
+
+    def load_file_ahead(self, file_path):
+        document = ready.pop(file_path, None)
+        return load_file(self, file_path) if document is None else document
+
+    def list_services_ahead(self, type_name):
+        others = [path for path in self.search_paths if path not in known and os.path.isdir(path)]
+        if type_name not in listed or others or data not in self.search_paths or type(self.file_loader) is not file_loader_class:
+            return list_services(self, type_name)
+        return list(listed[type_name])
+
+    file_loader_class.load_file = functools.wraps(load_file)(load_file_ahead)
+    loader_class.list_available_services = functools.wraps(list_services)(list_services_ahead)
 
 
 # --- Invoke ----------------------------------------------------------------------------------------------------------
@@ -773,6 +907,44 @@ def _run(payload):
             sys.stderr.write("the Runtime API answered %d to invocation/next: %s\n" % (status, bytes(body[:200])))
             return 1
         _invoke(api, handler, encoder, headers, body)
+
+
+def rehearse():
+    """
+    Go through the motions of Init and of one invocation, in a process that does not know yet whose it will be.
+
+    A forked process copies each page that it writes to, and the first moments write to hundreds. Nothing of it stays that ``main`` does
+    not set anew.
+    """
+    environment = dict(os.environ)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        try:
+            os.environ.update({"_HANDLER": "rehearsal.handler", "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"})
+            _open_output()
+            _open_logs()
+            _set_paths()
+            random.seed()
+            try:
+                _load_handler("rehearsal-%d.handler" % os.getpid())
+            except Fault as fault:
+                _report(fault)
+            api = RuntimeApi("127.0.0.1:9001")
+            api._socket = ours
+            for _ in range(2):
+                theirs.sendall(b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: 1\r\nContent-Length: 15\r\n\r\n" + b'{"key":"value"}')
+            _, headers, body = api.next_event()
+            _invoke(api, lambda event, context: event, _make_encoder(), headers, body)
+            api._socket = None
+        finally:
+            os.environ.clear()
+            os.environ.update(environment)
+            _forget_invocation()
+
+
+def _forget_invocation():
+    global _request_id, _tenant_id
+    _request_id, _tenant_id = "", None
 
 
 def main(payload=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -44,6 +45,8 @@ class Init:
         self.runtime_pid = 0
         self.generation = 0
         self.code_detached = False
+        self.stem: int | None = None  # where the program that was executed ahead hears what it is to be
+        self.stem_ready: int | None = None  # where it says that it has booted
 
     def run(self) -> runtime.Entry:
         """Fence this process in and serve the worker. Returns only in a runtime process, with what it is to call."""
@@ -58,7 +61,7 @@ class Init:
             signal.signal(signal.SIGTERM, self._leave)
         kernel.die_with_parent(signal.SIGKILL if swift else signal.SIGTERM)
         listeners = self._build() if self.config["fenced"] else self._open_plain()
-        entry = self._start_runtime()
+        entry = self._start_runtime(self.config.get("ahead"))
         if entry is not None:
             return entry
         wire.send(self.control, {"event": "ready", "addresses": [list(one.getsockname()) for one in listeners]},
@@ -95,25 +98,38 @@ class Init:
             kernel.mount("proc", "/mnt/proc", "proc", flags)
         kernel.umount("/proc")
         kernel.mount("/mnt/proc", "/proc", None, kernel.MS_MOVE)
+        present = frozenset(os.listdir("/proc"))
         for name in MASKED_FILES:
-            if os.path.exists("/proc/" + name):
+            if name in present:
                 kernel.mount("/dev/null", "/proc/" + name, None, kernel.MS_BIND)
         for name in MASKED_DIRECTORIES:
-            if os.path.isdir("/proc/" + name):
+            if name in present:
                 kernel.mount("/mnt/empty", "/proc/" + name, None, kernel.MS_BIND)
         kernel.bind("/proc/sys", "/proc/sys", read_only=True)
 
     # -- the runtime process
 
-    def _start_runtime(self) -> runtime.Entry | None:
-        """Fork a runtime process and see it through its fence. Returns an entry in the child, None in init."""
+    def _start_runtime(self, ahead: dict[str, Any] | None = None) -> runtime.Entry | None:
+        """Fork a runtime process and see it through its fence, and through its exec if it is to be ahead.
+
+        Returns an entry in the child, None in init.
+        """
+        self._close_stem()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.generation += 1
         pid = os.fork()
         if pid == 0:
             ours.close()
             try:
-                return runtime.become(self.config, theirs, self.control, self.output, self.procs)
+                return runtime.become(
+                    self.config,
+                    theirs,
+                    self.control,
+                    self.output,
+                    self.procs,
+                    ahead,
+                    rehearse=self.generation == 1 and not self.config["hurried"],
+                )
             except OSError as refused:
                 step = getattr(refused, "step", "runtime")
                 wire.send(theirs, {"event": "broken", "step": step, "errno": refused.errno})
@@ -131,7 +147,24 @@ class Init:
             elif message["event"] == "broken":
                 raise kernel.StepFailed(message["step"], message["errno"] or 0)
             else:
+                if ahead is not None:
+                    self.stem, self.stem_ready = received[1]
+                    self._await_execution(ours)
                 return None
+
+    def _await_execution(self, channel: socket.socket) -> None:
+        """Wait until the program ahead runs: then the channel closes. Raises StepFailed."""
+        received = wire.receive(channel)
+        channel.close()
+        self.channel = None
+        if received is not None:
+            raise kernel.StepFailed(received[0]["step"], received[0]["errno"] or 0)
+
+    def _close_stem(self) -> None:
+        for fd in (self.stem, self.stem_ready):
+            if fd is not None:
+                os.close(fd)
+        self.stem = self.stem_ready = None
 
     def _map_ids(self, pid: int) -> None:
         """Give the runtime's user namespace its one user and one group. SAFETY: never root's, except rootless, where
@@ -149,11 +182,19 @@ class Init:
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         poll.register(wake_read, select.POLLIN)
+        ready = self.stem_ready
+        if ready is not None:
+            poll.register(ready, select.POLLIN)
         while True:
             for fd, _ in poll.poll():
                 if fd == wake_read:
                     os.read(wake_read, 4096)
                     self._reap()
+                    continue
+                if fd == ready:
+                    poll.unregister(fd)
+                    if self.stem is not None:
+                        wire.send(self.control, {"event": "booted"})
                     continue
                 received = wire.receive(self.control)
                 if received is None:
@@ -167,7 +208,10 @@ class Init:
         try:
             if kind == "assign":
                 self._place(request)
-                self._hand_over(request)
+                if self.stem is None:
+                    self._hand_over(request)
+                else:
+                    wire.send(self.control, {"event": "assigned" if self._inform_stem(request) else "stem_lost"})
             elif kind == "respawn":
                 self.kill_all()
                 entry = self._start_runtime()
@@ -214,6 +258,25 @@ class Init:
             wire.send(self.control, {"event": "assigned"})
         else:
             wire.send(self.control, {"event": "exec_failed", "errno": received[0]["errno"]})
+
+    def _inform_stem(self, request: dict[str, Any]) -> bool:
+        """Tell the program that was executed ahead what it is; says False if it is gone, or another one than is asked for.
+
+        It is ours, and has read nothing of a function's yet, so it may be waited for.
+        """
+        assert self.stem is not None
+        try:
+            if request["argv"] != self.config["ahead"]["argv"]:
+                self.kill_all()
+                return False
+            line = json.dumps({"environment": request["environment"], "cwd": request["cwd"]}).encode() + b"\n"
+            while line:
+                line = line[os.write(self.stem, line) :]
+        except BrokenPipeError:
+            return False
+        finally:
+            self._close_stem()
+        return True
 
     def _reap(self) -> None:
         while True:

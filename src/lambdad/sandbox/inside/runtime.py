@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import sys
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NoReturn, Optional
 
 from . import kernel, wire
 
@@ -26,7 +26,15 @@ OOM_SCORE_ADJUSTMENT = 300
 Entry = Callable[[], Optional[int]]
 
 
-def become(config: dict[str, Any], channel: socket.socket, control: socket.socket, output: int, procs: list[int]) -> Entry:
+def become(
+    config: dict[str, Any],
+    channel: socket.socket,
+    control: socket.socket,
+    output: int,
+    procs: list[int],
+    ahead: dict[str, Any] | None = None,
+    rehearse: bool = False,
+) -> Entry:
     """
     Fence this fresh process in, wait for its assignment, and return what to call (unless it execs).
 
@@ -35,6 +43,8 @@ def become(config: dict[str, Any], channel: socket.socket, control: socket.socke
         control: the worker's channel; used once, so that the worker learns this process's pid from the kernel.
         output: where stdout and stderr go.
         procs: ``cgroup.procs`` descriptors to join by.
+        ahead: a program to execute at once, which then waits for its assignment itself: ``{"argv", "environment", "data_bytes"}``.
+        rehearse: nobody waits for this process yet, so the preloaded module may go through its motions.
 
     Returns:
         What runs the function in this process; its value is the exit status.
@@ -70,8 +80,41 @@ def become(config: dict[str, Any], channel: socket.socket, control: socket.socke
     if config["seccomp"]:
         kernel.load_seccomp(bytes.fromhex(config["seccomp"]))
     kernel.close_descriptors(frozenset((0, 1, 2, channel.fileno())))
+    if ahead is not None:
+        _execute_ahead(channel, ahead)
     wire.send(channel, {"event": "fenced"})
+    if rehearse:
+        _rehearse()
     return _take_assignment(channel)
+
+
+def _rehearse() -> None:
+    """Let the preloaded module go through its motions, while nobody waits for it."""
+    rehearse = getattr(sys.modules.get("__preloaded__"), "rehearse", None)
+    if rehearse is not None:
+        try:
+            rehearse()
+        except Exception:  # then the first time is the function's own, and whatever is wrong is told there
+            pass
+
+
+def _execute_ahead(channel: socket.socket, ahead: dict[str, Any]) -> NoReturn:
+    """Become the program of a stem cell. Init gets the other ends of its two pipes; the channel closes as the program starts."""
+    stem, telling = os.pipe()  # made here and now, so that they belong to the user whom the program runs as
+    hearing, ready = os.pipe()
+    wire.send(channel, {"event": "fenced"}, [telling, hearing])
+    for fd in (stem, ready):
+        os.set_inheritable(fd, True)
+    numbers = {"LAMBDAD_STEM_FD": str(stem), "LAMBDAD_STEM_READY_FD": str(ready)}
+    try:
+        if ahead["data_bytes"]:
+            resource.setrlimit(resource.RLIMIT_DATA, (ahead["data_bytes"], ahead["data_bytes"]))
+        os.chdir("/")
+        os.execve(ahead["argv"][0], ahead["argv"], {**ahead["environment"], **numbers})
+    except (OSError, ValueError) as refused:
+        number = refused.errno if isinstance(refused, OSError) else errnos.EINVAL
+        wire.send(channel, {"event": "broken", "step": "exec", "errno": number})
+        os._exit(127)
 
 
 def _take_assignment(channel: socket.socket) -> Entry:

@@ -4,7 +4,7 @@ It hears of unsettled versions from the registry, so that neither a caller who g
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from lambdad.model.function import LATEST, Function, FunctionKey, FunctionVersion, StateReasonCode
 from lambdad.services.lambda_.ports import Bytecode, Code, PreparationFailed
@@ -15,16 +15,28 @@ log = logging.getLogger("lambdad.lambda.preparation")
 
 
 class Preparation:
-    """Prepares each new deployment once, in a task of its own."""
+    """Prepares each new deployment once, in a task of its own.
+
+    Args:
+        warm: has the worker make ready what a first invocation would wait for; returns soon in any case, and never raises.
+    """
 
     def __init__(
-        self, registry: Registry, code: Code, *, spawn: Spawn, new_uuid: Callable[[], str], bytecode: Bytecode | None = None
+        self,
+        registry: Registry,
+        code: Code,
+        *,
+        spawn: Spawn,
+        new_uuid: Callable[[], str],
+        warm: Callable[[FunctionVersion], Awaitable[None]],
+        bytecode: Bytecode | None = None,
     ) -> None:
         self._registry = registry
         self._code = code
         self._bytecode = bytecode
         self._spawn = spawn
         self._new_uuid = new_uuid
+        self._warm = warm
         registry.on_change(self._changed)
 
     def resume(self) -> None:
@@ -66,6 +78,7 @@ class Preparation:
     async def _prepare(self, version: FunctionVersion) -> None:
         try:
             await self._make_ready(version)
+            await self._warm(version)
         except PreparationFailed as error:
             log.warning("function.prepare.failed function=%s reason=%s", version.qualified_arn, error.reason)
             await self._fail(version, error.reason, error.code)
