@@ -330,3 +330,36 @@ async def test_compilations_collect_pieces_and_end_with_their_worker():
     assert [message.runtime for message in worker.take(frames.Compile)] == ["python3.13"]
     plane.worker_went()
     assert not await second and not await third
+
+
+async def test_an_environment_whose_extensions_are_at_work(worker: FakeWorker):
+    """Its caller has the answer, and it takes nothing and counts until it is freed; what is lost then harms nobody."""
+    (first,) = await begin(worker.plane, call(1), limit=1)
+    (environment_id,) = worker.start_all()
+    (invoke,) = worker.take(frames.Invoke)
+    answer = frames.Answer(environment_id=environment_id, request_id=invoke.request_id, busy=True)
+    worker.plane.worker_said(answer, b"early")
+    assert (await first).payload == b"early"
+    (throttled,) = await begin(worker.plane, call(2), limit=1)
+    with pytest.raises(Throttled):
+        await throttled
+    (second,) = await begin(worker.plane, call(3), limit=2)
+    (other,) = [message.spec.environment_id for message in worker.take(frames.Start)]
+    assert worker.take(frames.Invoke) == []
+    freed = frames.Freed(environment_id=environment_id, request_id=invoke.request_id)
+    worker.plane.worker_said(frames.Freed(environment_id=environment_id, request_id="another"), b"")
+    assert worker.take(frames.Invoke) == []
+    worker.plane.worker_said(freed, b"")
+    assert [one.request_id for one in worker.answer_all(b"late")] == ["r3"]
+    assert (await second).payload == b"late"
+    worker.plane.worker_said(freed, b"")  # once more is once too often, and nothing
+    (third,) = await begin(worker.plane, call(4), limit=1)
+    (invoke,) = worker.take(frames.Invoke)
+    worker.plane.worker_said(frames.Answer(environment_id=environment_id, request_id="r4", busy=True), b"x")
+    assert (await third).payload == b"x"
+    worker.plane.worker_said(frames.Stopped(environment_id=environment_id, reason="stopped"), b"")
+    assert worker.plane.statistics().busy == 0
+    (last,) = await begin(worker.plane, call(5), limit=1)
+    worker.plane.worker_said(frames.Ready(environment_id=other, init_ms=1.0), b"")
+    worker.answer_all(b"last")
+    assert (await last).payload == b"last"

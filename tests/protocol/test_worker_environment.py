@@ -42,6 +42,8 @@ class PretendedSandbox:
         self.output, self.pen = os.pipe()
         os.set_blocking(self.output, False)
         self.runtime_api = self.endpoint = self.task_root = ""
+        self.own_address = "127.0.0.1"
+        self.launched: dict[str, PretendedProgram] = {}
         self.calls: list[str] = []
         self.failure: Exception | None = None  # of the next assign, respawn or stop_runtime
         self.killing = asyncio.Event()
@@ -57,6 +59,26 @@ class PretendedSandbox:
 
     async def assign(self, assignment: Any) -> None:
         self._called("assign")
+
+    async def place(self, assignment: Any) -> None:
+        self._called("place")
+
+    async def renew(self) -> None:
+        self._exit = asyncio.get_running_loop().create_future()
+        self._called("renew")
+
+    async def launch(self, program: Any, limits: Any) -> "PretendedProgram":
+        self._called(f"launch {program}")
+        self.launched[program] = PretendedProgram(program)
+        return self.launched[program]
+
+    def signal(self, number: int, launched: Any = None) -> None:
+        self.calls.append(f"signal {number} {launched.name if launched is not None else 'runtime'}")
+
+    async def open_socket(self) -> socket.socket:
+        made = socket.socket()
+        made.setblocking(False)
+        return made
 
     async def respawn(self, assignment: Any) -> None:
         self._exit = asyncio.get_running_loop().create_future()
@@ -96,6 +118,28 @@ class PretendedSandbox:
                 os.close(fd)
 
 
+class PretendedProgram:
+    """Implements `worker.ports.Launched`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.output, self.pen = os.pipe()
+        os.set_blocking(self.output, False)
+        self._exit: asyncio.Future[sandbox_spec.Exit] = asyncio.get_running_loop().create_future()
+
+    def exit(self, code: int | None, number: int | None = None) -> None:
+        self._exit.set_result(sandbox_spec.Exit(code, number, False))
+
+    async def wait_exit(self) -> sandbox_spec.Exit:
+        return await asyncio.shield(self._exit)
+
+    def close(self) -> None:
+        if self.output >= 0:
+            os.close(self.output)
+            os.close(self.pen)
+            self.output = -1
+
+
 def _listener() -> socket.socket:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
@@ -105,13 +149,13 @@ def _listener() -> socket.socket:
 class Scene:
     """An environment that runs, what it has sent to the server, and the connections of its runtime."""
 
-    def __init__(self) -> None:
+    def __init__(self, spec: frames.EnvironmentSpec = SPEC, programs: tuple[str, ...] = ()) -> None:
         self.sandbox = PretendedSandbox()
         self.sent: asyncio.Queue[tuple[frames.ToServer, bytes]] = asyncio.Queue()
         self.logs = output.LogBuffer(lambda: None, lambda: None)
         ticks = itertools.count(1_700_000_000_000)
         self.environment = Environment(
-            SPEC,
+            spec,
             self.sandbox,
             {},
             {},
@@ -122,6 +166,7 @@ class Scene:
             now_ms=lambda: next(ticks),
             upstream=endpoint.Upstream("127.0.0.1", 1),
             program="/var/task/bootstrap",
+            extension_programs=[(name, name) for name in programs],
         )
         self._writers: list[asyncio.StreamWriter] = []
 

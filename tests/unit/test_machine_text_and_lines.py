@@ -75,7 +75,7 @@ def test_lines_do_not_depend_on_how_bytes_arrive(text: str, cuts: list[int]):
 
 
 FRAMES = st.tuples(st.just(True), st.text(max_size=30), st.integers(0, 2**60))
-LINES = st.tuples(st.just(False), st.text(st.characters(exclude_characters="\n"), min_size=1, max_size=30), st.none())
+LINES = st.tuples(st.just(False), st.text(st.characters(exclude_characters="\n", codec="utf-8"), min_size=1, max_size=30), st.none())
 
 
 @given(st.lists(st.one_of(FRAMES, LINES), max_size=8), st.lists(st.integers(0, 40), max_size=20))

@@ -1,5 +1,7 @@
 """Log events on their way to the server: bounded for each environment and for all, and the tail of one invocation."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +37,22 @@ def test_events_come_out_in_order_and_once():
     assert heard.buffer.take() == []
     heard.buffer.add("b", 4, "again")
     assert heard.waiting == 2
+
+
+def test_losses_are_told_in_the_format_of_the_log():
+    """Where the log is JSON, so is what is said of lost lines: platform.logsDropped."""
+    heard = Heard()
+    for n in range(600):
+        heard.buffer.add("flood", n, "x" * 10_000, as_json=True)
+    events = [event for batch in heard.everything() for event in batch]
+    told = json.loads(events[-1][2])
+    lost = 600 - (len(events) - 1)
+    assert (told["type"], told["time"]) == ("platform.logsDropped", "1970-01-01T00:00:00.599Z")
+    assert told["record"] == {
+        "reason": "Log events came faster than they could be taken",
+        "droppedRecords": lost,
+        "droppedBytes": lost * 10_000,
+    }
 
 
 def test_a_flood_costs_the_others_nothing():

@@ -36,6 +36,7 @@ class _Running:
     future: "asyncio.Future[Outcome]"
     was_reserved: bool
     overdue_at_s: float  # loop time by which it has ended, or its worker is at fault
+    answered: bool = False  # its caller has the answer, and extensions are still at work
     moved: bool = False  # it has lost an environment before it had begun there
 
 
@@ -210,8 +211,11 @@ class DataPlane:
 
     def _end(self, running: _Running, result: Outcome | Exception) -> None:
         self._leave(running)
+        self._tell(running, result)
+
+    def _tell(self, running: _Running, result: Outcome | Exception) -> None:
         if running.future.done():
-            return  # its caller has gone
+            return  # its caller has gone, or has its answer
         if isinstance(result, Exception):
             running.future.set_exception(result)
         else:
@@ -261,6 +265,8 @@ class DataPlane:
         match message:
             case frames.Answer():
                 self._answered(message, body)
+            case frames.Freed(environment_id=environment_id, request_id=request_id):
+                self._ended(environment_id, request_id)
             case frames.Ready(environment_id=environment_id):
                 if environment_id in self._homes:
                     self._freed(environment_id)
@@ -292,8 +298,20 @@ class DataPlane:
             init_ms=answer.init_ms,
             max_memory_mib=answer.max_memory_mib,
         )
+        if answer.busy:  # its extensions are still at work: it counts, and takes nothing else, until it is freed
+            running.answered = True
+            self._tell(running, outcome)
+            return
         self._end(running, outcome)
         self._freed(answer.environment_id)
+
+    def _ended(self, environment_id: str, request_id: str) -> None:
+        """Note that an invocation that has been answered has ended."""
+        home = self._homes.get(environment_id)
+        running = home.deployment.pool.busy.get(environment_id) if home is not None else None
+        if running is not None and running.invocation.request_id == request_id:
+            self._leave(running)
+            self._freed(environment_id)
 
     def _freed(self, environment_id: str) -> None:
         home, now_s = self._homes[environment_id], self._loop.time()
@@ -324,7 +342,7 @@ class DataPlane:
             if reason.startswith(NO_RUNTIME)
             else SystemFailure("the function's environment has gone")
         )
-        if lost is not None and message.request_id != lost.invocation.request_id and not lost.moved:
+        if lost is not None and not lost.answered and message.request_id != lost.invocation.request_id and not lost.moved:
             lost.moved = True  # it has not begun: nobody will notice
             self._place(deployment, lost)
         elif lost is not None:

@@ -41,6 +41,7 @@ class Cause(StrEnum):
     TOO_LARGE = "too large"
     TIMEOUT = "timeout"
     EXIT = "exit"
+    EXTENSION = "extension"  # one of its extensions failed; `machines.extensions` knows how
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,11 @@ class OversizePosted:
 
 @dataclass(frozen=True, slots=True)
 class Exited: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionFailed:
+    """Nothing that runs here may run on; see `machines.extensions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,17 @@ class KillEnvironment: ...
 
 
 Event: TypeAlias = (
-    NextCalled | PollLost | InitErrorPosted | InvokeArrived | ResponsePosted | ErrorPosted | OversizePosted | Exited | Tick | StopAsked
+    NextCalled
+    | PollLost
+    | InitErrorPosted
+    | InvokeArrived
+    | ResponsePosted
+    | ErrorPosted
+    | OversizePosted
+    | Exited
+    | ExtensionFailed
+    | Tick
+    | StopAsked
 )
 Command: TypeAlias = Announce | ReportInit | Deliver | Finish | KillRuntime | Relaunch | KillEnvironment
 
@@ -188,7 +204,7 @@ def step(env: Environment, event: Event, now_s: float) -> tuple[Environment, lis
         if env.state is State.STOPPED:
             return env, []
         return Environment(State.STOPPED), [KillEnvironment()]
-    if env.state is State.STOPPED and isinstance(event, Exited | Tick | NextCalled):
+    if env.state is State.STOPPED and isinstance(event, Exited | ExtensionFailed | Tick | NextCalled):
         return env, []  # a runtime that asks for more waits until it is killed; were it refused, it would say so in the function's log
     if isinstance(event, PollLost) and env.state is not State.READY:
         return env, []
@@ -220,6 +236,8 @@ def _failure(event: Event) -> Cause | None:
             return Cause.FUNCTION_ERROR
         case Exited():
             return Cause.EXIT
+        case ExtensionFailed():
+            return Cause.EXTENSION
         case Tick():
             return Cause.TIMEOUT
     return None
@@ -239,7 +257,7 @@ def _ready(env: Environment, event: Event, now_s: float) -> tuple[Environment, l
     match event:
         case InvokeArrived(request_id, timeout_s):
             return Environment(State.BUSY, now_s, request_id, now_s + timeout_s), [Deliver(request_id)]
-        case Exited():
+        case Exited() | ExtensionFailed():
             return Environment(State.RESET), [KillRuntime()]
         case PollLost():
             return Environment(State.SETTLING), []
@@ -256,8 +274,9 @@ def _busy(env: Environment, event: Event, now_s: float) -> tuple[Environment, li
             return Environment(State.SETTLING), [Finish(request_id, _POSTED[type(event)], duration_s)]
         case Tick():
             return Environment(State.RESET), [Finish(env.request_id, Cause.TIMEOUT, duration_s), KillRuntime()]
-        case Exited():
-            return Environment(State.RESET), [Finish(env.request_id, Cause.EXIT, duration_s), KillRuntime()]
+        case Exited() | ExtensionFailed():
+            cause = Cause.EXIT if isinstance(event, Exited) else Cause.EXTENSION
+            return Environment(State.RESET), [Finish(env.request_id, cause, duration_s), KillRuntime()]
     raise _illegal(env, event)
 
 
@@ -270,9 +289,9 @@ def _settling(env: Environment, event: Event, now_s: float) -> tuple[Environment
             return replace(env, state=State.BUSY), [Deliver(env.request_id)]
         case InvokeArrived(request_id, timeout_s) if env.request_id is None:
             return Environment(State.SETTLING, now_s, request_id, now_s + timeout_s), []
-        case Exited() if env.request_id is None:
+        case Exited() | ExtensionFailed() if env.request_id is None:
             return Environment(State.RESET), [KillRuntime()]
-        case Exited():
+        case Exited() | ExtensionFailed():
             return replace(env, state=State.REINIT), [KillRuntime(), Relaunch()]
         case Tick():
             assert env.request_id is not None
@@ -284,7 +303,7 @@ def _reset(env: Environment, event: Event, now_s: float) -> tuple[Environment, l
     match event:
         case InvokeArrived(request_id, timeout_s):
             return Environment(State.REINIT, now_s, request_id, now_s + timeout_s), [Relaunch()]
-        case Exited():
+        case Exited() | ExtensionFailed():
             return env, []
     raise _illegal(env, event)
 

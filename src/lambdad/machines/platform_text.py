@@ -7,6 +7,7 @@ import json
 import math
 import re
 import signal
+from collections.abc import Sequence
 
 RESPONSE_LIMIT_BYTES = 6_291_556
 _ERROR_TYPE = re.compile(r"(Runtime|Function|Extension|Sandbox)\.[A-Z][a-zA-Z]+\Z")
@@ -105,3 +106,20 @@ def _status(status: str, error_type: str, *, start: str = "", end: str = "") -> 
         return ""
     text = f"{start}Status: {status}{end}"
     return text + (f"{start}Error Type: {error_type}{end}" if error_type else "")
+
+
+def program_exit_text(exit_code: int | None, exit_signal: int | None) -> str:
+    """Say how an extension ended, in AWS's words."""
+    if exit_signal is not None:
+        return f"signal: {_SIGNAL_WORDS.get(exit_signal, str(exit_signal))}"  # type: ignore[call-overload]
+    return f"exit status {exit_code or 0}"
+
+
+def extension_line(name: str, state: str, events: Sequence[str], error_type: str = "") -> str:
+    line = f"EXTENSION\tName: {name}\tState: {state}\tEvents: [{', '.join(events)}]"
+    return line + (f"\tError Type: {error_type}" if error_type else "")
+
+
+def subscription_line(word: str, name: str, types: Sequence[str]) -> str:
+    """Return the TELEMETRY or LOGS line."""
+    return f"{word}\tName: {name}\tState: Subscribed\tTypes: [{', '.join(one.capitalize() for one in types)}]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import signal
 import socket
@@ -42,6 +43,35 @@ class _StemLost(AssignFailed):
     """The program that was executed ahead is gone, or another one than is asked for. The place is prepared all the same."""
 
 
+class Launched:
+    """
+    A program that runs, or ran, beside the runtime process.
+
+    ``output`` is the nonblocking read end of its stdout and stderr.
+
+    Resource handling: ``close`` closes ``output``; the sandbox's ``kill`` does so too.
+    """
+
+    def __init__(self, number: int, output: int) -> None:
+        self.number = number
+        self.output = output
+        self._exit: asyncio.Future[spec.Exit] = asyncio.get_running_loop().create_future()
+
+    async def wait_exit(self) -> spec.Exit:
+        """Wait until the program has ended; neither code nor signal means that the whole fence was lost."""
+        await asyncio.wait((self._exit,))
+        return self._exit.result()
+
+    def close(self) -> None:
+        if self.output >= 0:
+            channel.close_all([self.output])
+            self.output = -1
+
+    def _ended(self, end: spec.Exit) -> None:
+        if not self._exit.done():
+            self._exit.set_result(end)
+
+
 class Sandbox:
     """
     One environment.
@@ -70,6 +100,7 @@ class Sandbox:
         self.init_pid = 0
         self.runtime_api = "{}:{}".format(*spec.RUNTIME_API_ADDRESS)
         self.endpoint = "http://{}:{}".format(*spec.ENDPOINT_ADDRESS)
+        self.own_address = spec.ENDPOINT_ADDRESS[0] if place is None else spec.RUNTIME_API_ADDRESS[0]
         self._place = place
         self._translate = plain.translator({} if place is None else plain.mapping(binds, place))
         self.task_root = self._translate("/var/task")
@@ -95,6 +126,9 @@ class Sandbox:
         self._gone = False
         self._awaited = False  # the template was asked for a process and has not answered yet
         self._finished: asyncio.Future[None] = loop.create_future()
+        self._programs: dict[int, Launched] = {}  # by number, until closed with the sandbox
+        self._sockets: dict[int, asyncio.Future[socket.socket]] = {}  # asked for
+        self._numbers = itertools.count(1)
         own, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel = channel.Channel(own, self._on_message, self._on_end)
         self.output, self._output_write = os.pipe2(os.O_CLOEXEC)
@@ -188,6 +222,82 @@ class Sandbox:
         self._generation += 1
         await self._request("respawn", assignment)
 
+    async def place(self, assignment: spec.Assignment) -> None:
+        """
+        Show this stem cell its code and start nothing yet: ``launch`` and ``assign`` follow. Raises AssignFailed.
+
+        Ordering: optional; ``assign`` does it where it has not been done.
+        """
+        self.limit(assignment.limits)
+        await self._request("place", assignment)
+
+    async def renew(self) -> None:
+        """Kill every process of the function; the next ``assign`` starts it anew in the same place. Raises AssignFailed.
+
+        Ordering: a call to ``wait_exit`` after this one is about the new process.
+        """
+        self.thaw()
+        if self._exit.done():
+            self._exit = asyncio.get_running_loop().create_future()
+        self._generation += 1
+        await self._ask({"request": "renew"})
+        for launched in self._programs.values():  # they have ended, and that has been told
+            launched.close()
+        self._programs.clear()
+
+    async def launch(self, program: spec.Program, limits: spec.Limits) -> Launched:
+        """
+        Start a program beside the runtime process: the same user, limits, filter and namespaces. It ends with ``stop_runtime``.
+
+        Raises:
+            ExecFailed: it could not be started.
+            AssignFailed: the environment has ended.
+        """
+        if self._place is not None:
+            program = plain.relocate_program(program, self._translate)
+        output, write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(output, False)
+        launched = Launched(next(self._numbers), output)
+        self._programs[launched.number] = launched
+        message = {
+            "request": "launch",
+            "program": launched.number,
+            "data_bytes": None if self._limits_memory() else limits.memory_bytes,
+            "environment": program.environment,
+            "cwd": program.cwd,
+            "argv": list(program.argv),
+            "payload": None,
+        }
+        try:
+            await self._ask(message, [write])
+        except BaseException:
+            launched.close()
+            self._programs.pop(launched.number, None)
+            raise
+        finally:
+            os.close(write)
+        return launched
+
+    def signal(self, number: int, launched: Launched | None = None) -> None:
+        """Signal a program with all that is in its process group, or (None) the runtime process; nothing happens if it has ended."""
+        self.thaw()
+        self._channel_tell({"request": "signal", "program": None if launched is None else launched.number, "number": number})
+
+    async def open_socket(self) -> socket.socket:
+        """Return an unconnected, nonblocking TCP socket of the environment's network namespace. Raises AssignFailed."""
+        if self._channel.closed or self._killing:
+            raise AssignFailed("socket", 0, _GONE)
+        number = next(self._numbers)
+        waiting: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        self._sockets[number] = waiting
+        try:
+            self._channel.send({"request": "socket", "id": number})
+            return await waiting
+        except OSError as refused:
+            raise AssignFailed("socket", refused.errno or 0, _GONE) from refused
+        finally:
+            self._sockets.pop(number, None)
+
     async def stop_runtime(self) -> None:
         """Kill every process of the function; the environment and its /tmp stay, for ``respawn``. Raises AssignFailed."""
         self.thaw()
@@ -219,14 +329,14 @@ class Sandbox:
         }
         await self._ask(message)
 
-    async def _ask(self, message: dict[str, Any]) -> None:
+    async def _ask(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
         kind = message["request"]
         if self._channel.closed or self._killing:
             raise AssignFailed(kind, 0, _GONE)
         assert self._answer is None, "one request at a time"
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            self._channel.send(message)
+            self._channel.send(message, fds)
             await self._answer
         except OSError as refused:
             raise AssignFailed(kind, refused.errno or 0, _GONE) from refused
@@ -263,8 +373,11 @@ class Sandbox:
             self._tell("thaw")
 
     def _tell(self, request: str) -> None:
+        self._channel_tell({"request": request})
+
+    def _channel_tell(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # gone: then there is nobody to stop
-            self._channel.send({"request": request})
+            self._channel.send(message)
 
     def peak_memory_bytes(self) -> int:
         """Return the most memory used since birth, what is shared included. Without a memory cgroup: the runtime process's own peak."""
@@ -310,6 +423,8 @@ class Sandbox:
         for listener in self._listeners:
             listener.close()
         channel.close_all([fd for fd in (self.output, self._output_write, self._pidfd) if fd >= 0])
+        for launched in self._programs.values():
+            launched.close()
         self._last_peak_bytes = self.peak_memory_bytes()
         self._pidfd = -1
         group, self._group = self._group, cgroups_.NoGroup()
@@ -350,6 +465,15 @@ class Sandbox:
                 _resolve(self._answer, None)
             case {"event": "exec_failed"}:
                 _resolve(self._answer, ExecFailed(message["errno"]))
+            case {"event": "program_exit"}:
+                launched = self._programs.get(message["program"])
+                if launched is not None:
+                    oom = message["signal"] == signal.SIGKILL and self._group.oom_kills() > self._oom_kills
+                    launched._ended(spec.Exit(message["code"], message["signal"], oom))
+            case {"event": "socket"} if fds:
+                waiting = self._sockets.get(message["id"])
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(socket.socket(fileno=fds.pop()))
             case {"event": "broken"}:
                 failure = AssignFailed(message["step"], message["errno"] or 0)
                 _resolve(self._ready, SpawnFailed(message["step"], message["errno"] or 0))
@@ -377,6 +501,11 @@ class Sandbox:
         if self._ready.done() and not self._ready.cancelled():
             self._ready.exception()
         _resolve(self._answer, AssignFailed(step, 0, _GONE))
+        for waiting in self._sockets.values():
+            if not waiting.done():
+                waiting.set_exception(AssignFailed("socket", 0, _GONE))
+        for launched in self._programs.values():
+            launched._ended(spec.Exit(None, None, False))
         if not self._exit.done():
             self._exit.set_result(spec.Exit(None, None, False))
 

@@ -83,6 +83,13 @@ def relocate(assignment: spec.Assignment, translate: Callable[[str], str]) -> sp
     )
 
 
+def relocate_program(program: spec.Program, translate: Callable[[str], str]) -> spec.Program:
+    """Return the program with its path, directory and environment pointing to where things really are."""
+    environment = {name: translate(value) for name, value in program.environment.items()}
+    environment.setdefault("TMPDIR", translate("/tmp"))
+    return replace(program, argv=tuple(map(translate, program.argv)), cwd=translate(program.cwd), environment=environment)
+
+
 def _translated(value: Any, translate: Callable[[str], str]) -> Any:
     match value:
         case str():

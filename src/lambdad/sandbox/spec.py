@@ -98,6 +98,15 @@ class Assignment:
     shared_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A program beside the runtime process, behind the same fence: ``argv[0]`` is an absolute path inside."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    cwd: str = "/"
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """How a runtime process ended: ``code`` or ``signal`` is set; both None means that the whole fence was lost."""

@@ -118,7 +118,8 @@ class Prepared(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Answer(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
-    """An invocation ended; the body is the payload for the caller. The environment takes the next one."""
+    """An invocation was answered; the body is the payload for the caller. The environment takes the next one, unless it is busy: then
+    Freed follows, or Stopped."""
 
     environment_id: str
     request_id: str
@@ -129,6 +130,17 @@ class Answer(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
     init_ms: float = 0.0
     max_memory_mib: int = 0
     tail: bytes = b""  # last 4 KB of the invocation's log when it was wanted
+    busy: bool = False  # extensions are still at work; the figures are those up to now
+
+
+class Freed(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """An invocation whose Answer said busy has ended: the environment takes the next one. The figures are the final ones."""
+
+    environment_id: str
+    request_id: str
+    duration_ms: float = 0.0
+    billed_ms: int = 0
+    extensions_ms: float = 0.0  # of it, after the runtime was done: PostRuntimeExtensionsDuration
 
 
 class Stopped(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
@@ -153,7 +165,7 @@ class LogEvents(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True
 
 
 ToWorker: TypeAlias = Start | Invoke | Stop | Prepare | Compile
-ToServer: TypeAlias = Welcome | Prepared | Ready | Answer | Stopped | Compiled | LogEvents
+ToServer: TypeAlias = Welcome | Prepared | Ready | Answer | Freed | Stopped | Compiled | LogEvents
 AnyMessage: TypeAlias = ToWorker | ToServer
 
 _encoder = msgspec.msgpack.Encoder()

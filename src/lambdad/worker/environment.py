@@ -10,23 +10,37 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lambdad.kit.clock import NowMs
 from lambdad.machines import environment as machine
-from lambdad.machines import platform_text
+from lambdad.machines import extensions, json_lines, platform_text, telemetry
 from lambdad.sandbox import fence
 from lambdad.sandbox import spec as sandbox_spec
 from lambdad.wire import frames
 from lambdad.worker import endpoint, output, platform_log, runtime_api
+from lambdad.worker.crew import Crew
 from lambdad.worker.ports import Exit, Sandbox
+from lambdad.worker.telemetry import Budget, Hub
 
 log = logging.getLogger("lambdad.worker")
 
 LEAVE_WITHIN_S = 0.1
+AWAKE_FOR_TELEMETRY_S = 3.0  # how much later what is idle may be frozen, because telemetry has yet to be delivered
+MAX_LATE_MS = 3_600_000  # a JSON line's own timestamp is taken for its time if it is not older
 _MIB = 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Ended:
+    """How an invocation ended, for the caller and for the log."""
+
+    payload: bytes
+    error_type: str = ""
+    function_error: str = ""
+    status: str = ""
 
 
 @dataclass(slots=True)
@@ -36,9 +50,15 @@ class _Invocation:
     invoke: frames.Invoke
     payload: bytes
     tail: output.Tail | None
+    began_s: float = 0.0  # when it came
+    head_s: float = 0.0  # when the answer began to come, and when it had come; 0.0 where there is none
+    posted_s: float = 0.0
     started: bool = False
     answer: bytes = b""
     error_type: str = ""
+    ended: _Ended | None = None  # the runtime's answer, while extensions are still at work
+    answered: bool = False
+    runtime_done: bool = False  # that has been told
 
 
 class Environment:
@@ -60,9 +80,12 @@ class Environment:
         notices: tuple[str, ...] = (),
         program: str = "",
         missing_program: str = "",
+        extension_programs: Sequence[tuple[str, Any]] = (),
+        telemetry_budget: Budget | None = None,
     ) -> None:
         self.spec = spec
         self.connections: set[runtime_api.RuntimeApi] = set()
+        self.head_at_s = 0.0
         self.idle_since_s: float | None = None  # loop time; None while it runs, is frozen or is gone
         self._sandbox = sandbox
         self._assignment = assignment
@@ -80,15 +103,20 @@ class Environment:
         self._timer_at_s = 0.0
         self._poll: runtime_api.RuntimeApi | None = None
         self._current: _Invocation | None = None
-        self._actions: asyncio.Queue[machine.Command | None] = asyncio.Queue()  # at most a few: the machine never repeats itself
+        self._actions: asyncio.Queue[extensions.Command | None] = asyncio.Queue()  # at most a few: the machine never repeats itself
         self._failure = ("", b"")  # type and payload of an error that the runtime posted in Init
         self._exit: Exit | None = None
         self._init_ms: float | None = None  # of a cold start, until it has been reported
         self._unstarted = ""  # why the runtime's program could not be started
         self._frozen = False
         self._launches = 0
-        self._reader = output.OutputReader(sandbox.output, now_ms, self._emit)
-        self._platform = platform_log.PlatformLog(spec, runtime_version, runtime_version_arn, self._emit_now, now_ms)
+        self._reader = output.OutputReader(sandbox.output, now_ms, self._emit, self._emit_framed)
+        self._hub = Hub(sandbox.open_socket, sandbox.own_address, telemetry_budget or Budget(), now_ms, self._telemetry_lost)
+        self._platform = platform_log.PlatformLog(spec, runtime_version, runtime_version_arn, self._emit_now, now_ms, self._hub)
+        self.crew = Crew(self, spec, sandbox, extension_programs, limits, self._platform, self._hub, now_ms)
+        self._json = spec.log_format == "JSON"
+        self._least_level = json_lines.LEVELS.get(spec.application_log_level, json_lines.INFO)
+        self._figures = (0.0, 0, 0.0)  # of the invocation that ended last: duration and extensions in ms, what is billed between
 
     # What the host calls.
     async def run(self) -> None:
@@ -108,17 +136,30 @@ class Environment:
                 self._state = machine.begin(time.monotonic(), limit_s)
                 self._set_timer()
                 try:
-                    await self._launch(self._sandbox.assign)
-                    watcher = tasks.create_task(self._watch(self._launches))
+                    first = self.crew.begin()
+                    for one in first:
+                        self._actions.put_nowait(one)
+                    if not first:
+                        await self._launch(self._sandbox.assign)
+                        watcher = tasks.create_task(self._watch(self._launches))
                     while (command := await self._actions.get()) is not None:
                         match command:
                             case machine.KillRuntime():
                                 await self._let_leave()
                                 await self._sandbox.stop_runtime()
-                                watcher.cancel()
+                                if watcher is not None:
+                                    watcher.cancel()
+                                self.crew.forget()
                                 self._hang_up()
                             case machine.Relaunch():
                                 await self._launch(self._sandbox.respawn)
+                                watcher = tasks.create_task(self._watch(self._launches))
+                            case extensions.Launch(anew=anew):
+                                self._failure = ("", b"")
+                                await (self._sandbox.renew() if anew else self._sandbox.place(self._assignment))
+                                await self.crew.launch(command, tasks.create_task)
+                            case extensions.StartRuntime():
+                                await self._launch(self._sandbox.assign)
                                 watcher = tasks.create_task(self._watch(self._launches))
                             case machine.KillEnvironment():
                                 break
@@ -128,6 +169,8 @@ class Environment:
                     reason = f"lost: {error}"
                 if watcher is not None:
                     watcher.cancel()
+                self.crew.drain()
+                self.crew.forget()
         except Exception as error:
             # Safe to go on: one environment is given up, with its sandbox; the others share nothing with it.
             log.exception("environment.failed environment_id=%s", self.spec.environment_id)
@@ -138,12 +181,16 @@ class Environment:
             self._loop.remove_reader(self._sandbox.output)
             self._reader.drain()
             self._reader.flush()
+            self.crew.forget()
+            self.crew.state = None
+            self._hub.close()
             self._hang_up()
             server.close()
             relay_server.close()
             relay.close()
             await self._sandbox.kill()
-            lost = self._current.invoke.request_id if self._current is not None and self._current.started else ""
+            current = self._current
+            lost = current.invoke.request_id if current is not None and current.started and not current.answered else ""
             self._send(frames.Stopped(environment_id=self.spec.environment_id, reason=reason, request_id=lost), b"")
 
     def invoke(self, invoke: frames.Invoke, payload: bytes) -> None:
@@ -151,7 +198,7 @@ class Environment:
         if self._state.state is machine.State.STOPPED:
             return
         self._thaw()
-        self._current = _Invocation(invoke, payload, output.Tail() if invoke.want_tail else None)
+        self._current = _Invocation(invoke, payload, output.Tail() if invoke.want_tail else None, time.monotonic())
         self._feed(machine.InvokeArrived(invoke.request_id, float(self.spec.timeout_s)))
 
     def stop(self) -> None:
@@ -161,6 +208,10 @@ class Environment:
     def freeze_if_idle(self, idle_before_s: float) -> None:
         """Stop the clock for every process of an environment that has been idle since before a time."""
         if self.idle_since_s is not None and self.idle_since_s < idle_before_s:
+            if self._hub.pending() and self.idle_since_s > idle_before_s - AWAKE_FOR_TELEMETRY_S:
+                self._hub.flush()
+                return
+            self._hub.pause()
             self.idle_since_s = None
             self._frozen = True
             self._sandbox.freeze()
@@ -168,6 +219,9 @@ class Environment:
     # What the Runtime API calls.
     def next_called(self, connection: runtime_api.RuntimeApi) -> None:
         self._poll = connection
+        current = self._current
+        if current is not None and current.ended is not None and not current.runtime_done:
+            self._tell_runtime_done(current, current.ended)
         self._feed(machine.NextCalled())
 
     def poll_lost(self, connection: runtime_api.RuntimeApi) -> None:
@@ -176,12 +230,14 @@ class Environment:
             self._feed(machine.PollLost())
 
     def response_posted(self, request_id: str, body: bytes, content_type: str) -> None:
-        self._expect(request_id).answer = body
+        current = self._expect(request_id)
+        current.answer, current.head_s, current.posted_s = body, self.head_at_s, time.monotonic()
         self._feed(machine.ResponsePosted(request_id))
 
     def error_posted(self, request_id: str, body: bytes, error_type: str) -> None:
         current = self._expect(request_id)
         current.answer, current.error_type = body, error_type
+        current.head_s, current.posted_s = self.head_at_s, time.monotonic()
         self._feed(machine.ErrorPosted(request_id))
 
     def oversize_posted(self, request_id: str) -> None:
@@ -204,30 +260,72 @@ class Environment:
             raise runtime_api.UnknownRequest
         return current
 
+    # What the extensions' driver calls.
+    def feed(self, event: extensions.Event) -> None:
+        """Let something happen. Raises as the machines do."""
+        self._feed(event)
+
+    def event_facts(self) -> tuple[frames.Invoke, int]:
+        """Return the invocation that runs, and its deadline in Unix time, ms."""
+        assert self._current is not None
+        return self._current.invoke, self._deadline_ms()
+
+    def emit_extension_line(self, at_ms: int, line: str) -> None:
+        """Take a line that an external extension has written."""
+        if self._hub.listening:
+            self._hub.line("extension", at_ms, line, as_object=self._json and json_lines.read(line) is not None)
+        self._log_line(at_ms, line)
+
+    def in_init(self) -> bool:
+        crew = self.crew.state
+        return self._state.state in (machine.State.INIT, machine.State.REINIT) and (crew is None or crew.shutdown is None)
+
     # The machine.
-    def _feed(self, event: machine.Event) -> None:
-        self._state, commands = machine.step(self._state, event, time.monotonic())
+    def _feed(self, event: extensions.Event) -> None:
+        commands: Sequence[extensions.Command]
+        if self.crew.state is None and not isinstance(event, extensions.Register):
+            self._state, commands = machine.step(self._state, event, time.monotonic())  # type: ignore[arg-type]  # the others want a crew
+        else:
+            self._state, commands = self.crew.step(event, self._state, time.monotonic())
         for command in commands:
             match command:
                 case machine.Deliver():
                     self._deliver()
-                case machine.Finish():
+                case machine.Finish() | extensions.Conclude():
                     self._finish(command)
+                case extensions.Respond():
+                    self._respond(command)
+                case extensions.Report():
+                    self._report_late(command)
+                case extensions.Free(request_id):
+                    duration_ms, billed_ms, extensions_ms = self._figures
+                    freed = frames.Freed(
+                        environment_id=self.spec.environment_id,
+                        request_id=request_id,
+                        duration_ms=duration_ms,
+                        billed_ms=billed_ms,
+                        extensions_ms=extensions_ms,
+                    )
+                    self._send(freed, b"")
                 case machine.Announce(init_s):
                     if self._state.state is machine.State.READY:
                         self._init_ms = init_s * 1000
+                        self._platform.init_report(init_ms=init_s * 1000, phase="init", status="", error_type="")
+                        self._hub.end_of_init()
                     self._send(frames.Ready(environment_id=self.spec.environment_id, init_ms=init_s * 1000), b"")
                     self._limit()
                 case machine.ReportInit():
                     self._report_init(command)
                 case machine.KillRuntime():
                     self._launches += 1  # from here on, the end of the present process is nobody's news
+                    self.crew.doom()
                     self._actions.put_nowait(command)
                 case _:
-                    self._actions.put_nowait(command)
+                    if not self.crew.carry_out(command):
+                        self._actions.put_nowait(command)
         self._set_timer()
         idle = self._state.request_id is None and self._state.state in (machine.State.READY, machine.State.SETTLING)
-        self.idle_since_s = self._loop.time() if idle else None
+        self.idle_since_s = self._loop.time() if idle and (self.crew.state is None or self.crew.is_quiet) else None
 
     def _limit(self) -> None:
         try:
@@ -237,7 +335,8 @@ class Environment:
             log.warning("environment.unlimited environment_id=%s error=%s", self.spec.environment_id, error)
 
     def _set_timer(self) -> None:
-        deadline_s = self._state.deadline_s
+        crew = self.crew.state
+        deadline_s = self._state.deadline_s if crew is None else extensions.deadline_s(crew, self._state)
         if deadline_s is None:
             self._clear_timer()
         elif self._timer is None or self._timer_at_s != deadline_s:
@@ -292,11 +391,10 @@ class Environment:
         self._poll = None
         invoke = current.invoke
         self._start(current)
-        remaining_s = self._state.deadline_s - time.monotonic()  # type: ignore[operator]  # BUSY has a deadline
         headers = [
             ("Content-Type", "application/json"),
             ("Lambda-Runtime-Aws-Request-Id", invoke.request_id),
-            ("Lambda-Runtime-Deadline-Ms", str(self._now_ms() + int(remaining_s * 1000))),
+            ("Lambda-Runtime-Deadline-Ms", str(self._deadline_ms())),
             ("Lambda-Runtime-Invoked-Function-Arn", invoke.invoked_arn),
             ("Lambda-Runtime-Trace-Id", invoke.trace_id),
         ]
@@ -305,17 +403,23 @@ class Environment:
         poll.deliver(headers, current.payload)
         current.payload = b""
 
+    def _deadline_ms(self) -> int:
+        remaining_s = self._state.deadline_s - time.monotonic()  # type: ignore[operator]  # BUSY has a deadline
+        return self._now_ms() + int(remaining_s * 1000)
+
     def _start(self, current: _Invocation) -> None:
         if not current.started:
             current.started = True
-            self._platform.start(current.invoke.request_id, current.invoke.invoked_arn)
+            self._platform.start(current.invoke.request_id, current.invoke.invoked_arn, current.invoke.trace_id)
 
     def _report_init(self, command: machine.ReportInit) -> None:
         status, error_type = "", ""
         if command.cause is not machine.Cause.SUCCESS:
             error_type, _, _ = self._platform_error(command.cause, "")
             status = "timeout" if command.cause is machine.Cause.TIMEOUT else "error"
-            self._reader.drain()
+            self._drain()
+        else:
+            self._hub.end_of_init()
         self._platform.init_report(
             init_ms=command.init_s * 1000, phase=command.phase, status=status, error_type="" if status == "timeout" else error_type
         )
@@ -324,6 +428,9 @@ class Environment:
         """Return type, text and payload of a failure that the runtime did not report itself (or reported in Init)."""
         if cause is machine.Cause.TIMEOUT:
             error_type, text = "Sandbox.Timedout", platform_text.timeout_text(self.spec.timeout_s)
+        elif cause is machine.Cause.EXTENSION:
+            fault = self.crew.fault()
+            error_type, text = fault.error_type, fault.text
         elif self._failure[1]:
             return self._failure[0], "", self._failure[1]
         elif self._unstarted:
@@ -335,57 +442,134 @@ class Environment:
             return error_type, text, platform_text.platform_error("Runtime.ExitError", request_id, text)
         return error_type, text, platform_text.platform_error(error_type, request_id, text)
 
-    def _finish(self, command: machine.Finish) -> None:
+    def _drain(self) -> None:
+        """Read what has been written up to now, the unfinished line included."""
+        self._reader.drain()
+        if self.crew.state is not None:
+            self.crew.drain()
+        self._reader.flush()
+
+    def _finish(self, command: machine.Finish | extensions.Conclude) -> None:
         current = self._current
         assert current is not None
+        ended = self._end(current, command.cause)
+        duration_ms = self._duration_ms(command.cause, command.duration_s)
+        if self._json or self._hub.listening:
+            self._tell_runtime_done(current, ended, duration_ms)
+        report = self._report(current, ended, duration_ms)
+        self._current = None
+        self._answer(current, ended, report, busy=isinstance(command, extensions.Conclude))
+
+    def _respond(self, command: extensions.Respond) -> None:
+        """Answer the caller while extensions are at work; one who wants the log's tail waits for the report that is its end."""
+        current = self._current
+        assert current is not None
+        current.ended = self._end(current, command.cause)
+        current.answered = current.tail is None
+        if current.answered:
+            self._answer(current, current.ended, self._figure(current, current.ended, command.duration_s * 1000), busy=True)
+
+    def _report_late(self, command: extensions.Report) -> None:
+        current = self._current
+        assert current is not None and current.ended is not None
+        answer = ended = current.ended
+        if command.cause in (machine.Cause.TIMEOUT, machine.Cause.EXIT, machine.Cause.EXTENSION):
+            ended = self._end(current, command.cause)
+        if not current.runtime_done:
+            self._tell_runtime_done(current, ended)
+        self._drain()
+        duration_ms = self._duration_ms(command.cause, command.duration_s)
+        report = self._report(current, ended, duration_ms, command.extensions_s * 1000)
+        self._current = None
+        if not current.answered:
+            self._answer(current, answer, report, busy=True)
+
+    def _duration_ms(self, cause: machine.Cause, duration_s: float) -> float:
+        # What we took to notice a timeout is not the function's.
+        return self.spec.timeout_s * 1000.0 if cause is machine.Cause.TIMEOUT else duration_s * 1000
+
+    def _end(self, current: _Invocation, cause: machine.Cause) -> _Ended:
+        """Say how an invocation ended, and write what people look for if it did not end well."""
         started = current.started
-        request_id, cause = command.request_id, command.cause
         self._start(current)
-        self._reader.drain()
-        self._reader.flush()
-        duration_ms = command.duration_s * 1000
-        if cause is machine.Cause.TIMEOUT:
-            duration_ms = self.spec.timeout_s * 1000.0  # what we took to notice is not the function's
-        status = error_type = function_error = ""
-        payload = current.answer
+        self._drain()
         match cause:
             case machine.Cause.SUCCESS:
-                pass
+                return _Ended(current.answer)
             case machine.Cause.TOO_LARGE:
-                payload, error_type = platform_text.response_too_large(), "Function.ResponseSizeTooLarge"
-                function_error, status = "Unhandled", "error"
+                return _Ended(platform_text.response_too_large(), "Function.ResponseSizeTooLarge", "Unhandled", "error")
             case machine.Cause.FUNCTION_ERROR if started:
-                error_type, function_error = current.error_type, "Unhandled"
-            case _:
-                error_type, text, payload = self._platform_error(cause, request_id)
-                function_error, status = "Unhandled", "timeout" if cause is machine.Cause.TIMEOUT else "error"
-                if text:
-                    self._platform.failed(request_id, text, error_type, self._now_ms())
-        init_ms, self._init_ms = self._init_ms, None
-        report = platform_log.Report(
-            request_id=request_id,
-            duration_ms=duration_ms,
-            billed_ms=platform_text.billed_ms(duration_ms, init_ms or 0.0),
-            max_memory_mib=self._peak_mib(),
-            init_ms=init_ms,
-            status=status,
-            error_type=error_type if status == "error" else "",
-            succeeded=not function_error,
+                return _Ended(current.answer, current.error_type, "Unhandled")
+        request_id = current.invoke.request_id
+        error_type, text, payload = self._platform_error(cause, request_id)
+        if text:
+            self._platform.failed(request_id, text, error_type, self._now_ms())
+        return _Ended(payload, error_type, "Unhandled", "timeout" if cause is machine.Cause.TIMEOUT else "error")
+
+    def _tell_runtime_done(self, current: _Invocation, ended: _Ended, duration_ms: float | None = None) -> None:
+        current.runtime_done = True
+        if not (self._json or self._hub.listening):
+            return
+        now_ms = self._now_ms()
+        posted_ms = current.posted_s - current.began_s if current.posted_s else 0.0
+        lasted_ms = duration_ms if duration_ms is not None else (time.monotonic() - current.began_s) * 1000
+        spans: tuple[tuple[str, int, float], ...] = ()
+        if current.posted_s:
+            began_ms = now_ms - int((time.monotonic() - current.began_s) * 1000)
+            latency_ms = max(current.head_s - current.began_s, 0.0) * 1000
+            transfer_ms = (current.posted_s - max(current.head_s, current.began_s)) * 1000
+            spans = (
+                ("responseLatency", began_ms, latency_ms),
+                ("responseDuration", began_ms + int(latency_ms), transfer_ms),
+                ("runtimeOverhead", began_ms + int(posted_ms * 1000), max(lasted_ms - posted_ms * 1000, 0.0)),
+            )
+        done = platform_log.RuntimeDone(
+            request_id=current.invoke.request_id,
+            status=ended.status or ("error" if ended.function_error else "success"),
+            error_type=ended.error_type if ended.function_error else "",
+            duration_ms=lasted_ms,
+            produced_bytes=len(current.answer) if current.posted_s else None,
+            spans=spans,
+            trace_id=current.invoke.trace_id,
         )
-        self._platform.end(report)
-        self._current = None
+        self._platform.runtime_done(done)
+
+    def _figure(self, current: _Invocation, ended: _Ended, duration_ms: float, extensions_ms: float | None = None) -> platform_log.Report:
+        """Return the figures of an invocation as of now."""
+        return platform_log.Report(
+            request_id=current.invoke.request_id,
+            duration_ms=duration_ms,
+            billed_ms=platform_text.billed_ms(duration_ms, self._init_ms or 0.0),
+            max_memory_mib=self._peak_mib(),
+            init_ms=self._init_ms,
+            status=ended.status,
+            error_type=ended.error_type if ended.status == "error" else "",
+            succeeded=not ended.function_error,
+            extensions_ms=extensions_ms,
+        )
+
+    def _report(self, current: _Invocation, ended: _Ended, duration_ms: float, extensions_ms: float | None = None) -> platform_log.Report:
+        """Write the end of an invocation."""
+        report = self._figure(current, ended, duration_ms, extensions_ms)
+        self._init_ms = None
+        self._figures = (report.duration_ms, report.billed_ms, extensions_ms or 0.0)
+        self._platform.end(report, current.invoke.trace_id)
+        return report
+
+    def _answer(self, current: _Invocation, ended: _Ended, report: platform_log.Report, *, busy: bool) -> None:
         answer = frames.Answer(
             environment_id=self.spec.environment_id,
-            request_id=request_id,
-            function_error=function_error,
-            error_type=error_type,
-            duration_ms=duration_ms,
+            request_id=report.request_id,
+            function_error=ended.function_error,
+            error_type=ended.error_type,
+            duration_ms=report.duration_ms,
             billed_ms=report.billed_ms,
-            init_ms=init_ms or 0.0,
+            init_ms=report.init_ms or 0.0,
             max_memory_mib=report.max_memory_mib,
             tail=current.tail.last_bytes() if current.tail is not None else b"",
+            busy=busy,
         )
-        self._send(answer, payload)
+        self._send(answer, ended.payload)
 
     def _peak_mib(self) -> int:
         peak_mib = math.ceil(self._sandbox.peak_memory_bytes() / _MIB)
@@ -397,15 +581,38 @@ class Environment:
         if self._reader.ended:
             self._loop.remove_reader(self._sandbox.output)
 
-    def _emit(self, at_ms: int, line: str, *, is_platforms: bool = False) -> None:
-        self._logs.add(self.spec.environment_id, at_ms, line, is_platforms=is_platforms)
+    def _emit(self, at_ms: int, line: str) -> None:
+        """Take a line that the function has written."""
+        as_object = False
+        if self._json and (read := json_lines.read(line)) is not None:
+            if read.level < self._least_level:
+                return
+            as_object = True
+            if read.at_ms is not None and at_ms - MAX_LATE_MS <= read.at_ms <= at_ms:
+                at_ms = read.at_ms
+        if self._hub.listening:
+            self._hub.line("function", at_ms, line, as_object=as_object)
+        self._log_line(at_ms, line)
+
+    def _emit_framed(self, at_ms: int, line: str) -> None:
+        """Take a record that the function's runtime has written, filtered and stamped."""
+        if self._hub.listening:
+            self._hub.line("function", at_ms, line, as_object=self._json and json_lines.read(line) is not None)
+        self._log_line(at_ms, line)
+
+    def _log_line(self, at_ms: int, line: str, *, is_platforms: bool = False) -> None:
+        self._logs.add(self.spec.environment_id, at_ms, line, is_platforms=is_platforms, as_json=self._json)
         if self._current is not None and self._current.tail is not None:
             self._current.tail.append(line)
 
     def _emit_now(self, line: str) -> None:
-        self._emit(self._now_ms(), line, is_platforms=True)
+        self._log_line(self._now_ms(), line, is_platforms=True)
+
+    def _telemetry_lost(self, record: Mapping[str, telemetry.Json]) -> None:
+        self._platform.dropped(record)
 
     def _thaw(self) -> None:
         if self._frozen:
             self._frozen = False
+            self._hub.resume()
             self._sandbox.thaw()

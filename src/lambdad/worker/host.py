@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from lambdad.kit.clock import NowMs
 from lambdad.wire import frames
-from lambdad.worker import compiling, endpoint, output
+from lambdad.worker import compiling, endpoint, output, telemetry
 from lambdad.worker.environment import Environment
 from lambdad.worker.ports import Sandbox
 
@@ -42,6 +42,7 @@ class Prepared:
     runtime_version_arn: str
     notices: tuple[str, ...] = ()  # lines for the function's log, such as that another minor version of the language is used
     program: str = ""  # the entrypoint that is executed; "" where AWS starts the runtime from a shell
+    extensions: tuple[tuple[str, Any], ...] = ()  # names and programs of external extensions
     missing_program: str = ""  # what to say because there is no such entrypoint; "" if there is
 
 
@@ -97,6 +98,7 @@ class Worker:
         self._may_connect = may_connect
         self._upstream = endpoint.Upstream(*upstream)
         self._loop = asyncio.get_running_loop()
+        self._telemetry = telemetry.Budget()
         self._logs = output.LogBuffer(self._logs_waiting, self._logs_much)
         self._log_timer: asyncio.TimerHandle | None = None
         self._connection: ServerConnection | None = None
@@ -205,6 +207,8 @@ class Worker:
             notices=prepared.notices,
             program=prepared.program,
             missing_program=prepared.missing_program,
+            extension_programs=prepared.extensions,
+            telemetry_budget=self._telemetry,
             upstream=self._upstream,
             send=send,
             logs=self._logs,

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import functools
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,8 +30,11 @@ FULL_CPU_MEMORY_MIB = 1769  # at this much memory a function has one whole proce
 _TASK_ROOT = "/var/task"
 _MIB = 1024 * 1024
 _PLACES = {catalogue.Family.PYTHON: 2, catalogue.Family.NODEJS: 1}  # of the version that matter
+MOST_LAYER_SETS = 4096
+_EXTENSIONS_OFF = "disable-extensions-jwigqn8j"  # a layer with this file has no extension started
 _STORED = re.compile(r"(?:opt-)?[0-9a-f]{64}")  # names in the code store; the server's word is not taken for it
 _COMPILER_LIMITS = sandbox_spec.Limits(memory_bytes=512 * _MIB, cpu_millicores=500, cpu_cap_millicores=1000, pids=16, tmp_bytes=64 * _MIB)
+_FOR_RUNTIMES = ("_LAMBDA_TELEMETRY_LOG_FD", "LAMBDAD_LAYERS_ROOT")  # between us and our runtimes
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -65,6 +69,7 @@ class Kitchen:
         self._pools = Pools(tasks, spare)
         self._templates: dict[str, Template] = {}
         self._matches: dict[str, matching.Match] = {}
+        self._extensions: dict[str, tuple[str, ...]] = {}  # file names by layer set; at most MOST_LAYER_SETS
 
     def runtimes(self) -> list[str]:
         """Return the identifiers of the runtimes that can run here, those that AWS has closed left out."""
@@ -142,6 +147,10 @@ class Kitchen:
             variables["LAMBDAD_LAYERS_ROOT"] = "/opt"  # so that the sandbox says where it is
         command, found = self._command(plan, spec) if plan.kind is plans.Kind.EXEC else (None, True)
         limits, later_limits = self._limits(spec)
+        extensions: tuple[tuple[str, sandbox_spec.Program], ...] = ()
+        if spec.layers and (names := self._extension_names(spec.layers)):
+            seen = environment.for_extension({name: value for name, value in variables.items() if name not in _FOR_RUNTIMES})
+            extensions = tuple((name, sandbox_spec.Program(argv=(f"/opt/extensions/{name}",), environment=seen, cwd="/")) for name in names)
         return host.Prepared(
             sandbox=sandbox,
             assignment=self._stove.assignment(
@@ -158,6 +167,7 @@ class Kitchen:
             runtime_version_arn=spec.runtime_version_arn or match.version_arn(spec.region),
             notices=plan.notes,
             program=command[0] if command and match.interpreter is None else "",
+            extensions=extensions,
             missing_program="" if found else plans.missing_entrypoint(plan),
         )
 
@@ -188,6 +198,22 @@ class Kitchen:
             tmp_bytes=spec.ephemeral_storage_mib * _MIB,
         )
         return limits, replace(limits, cpu_cap_millicores=share) if self._capped else limits
+
+    def _extension_names(self, layers: str) -> tuple[str, ...]:
+        """Return the names of the files in /opt/extensions: looked up once for each layer set, which never changes."""
+        names = self._extensions.get(layers)
+        if names is None:
+            root = self._code_store / layers
+            try:
+                off = (root / _EXTENSIONS_OFF).exists()
+                with os.scandir(root / "extensions") as entries:
+                    names = () if off else tuple(sorted(one.name for one in entries if one.is_file(follow_symlinks=False)))
+            except OSError:
+                names = ()
+            if len(self._extensions) >= MOST_LAYER_SETS:
+                del self._extensions[next(iter(self._extensions))]
+            self._extensions[layers] = names
+        return names
 
     async def close(self) -> None:
         """Kill all stem cells and templates."""

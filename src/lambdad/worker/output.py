@@ -4,12 +4,13 @@ A function is never made to wait for its log: when more is written than can be s
 """
 
 import collections
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lambdad.kit.clock import NowMs
-from lambdad.machines import lines
+from lambdad.machines import lines, telemetry
 
 READ_BYTES = 64 * 1024
 READS_AT_THE_END = 16  # as much as a pipe can be made to hold
@@ -31,6 +32,24 @@ class _Batch:
     used_bytes: dict[str, int] = field(default_factory=dict)  # by environment
 
 
+@dataclass(slots=True)
+class _Dropped:
+    """What one environment has lost since it was last told."""
+
+    first_at_ms: int
+    as_json: bool
+    last_at_ms: int = 0
+    count: int = 0
+    size_bytes: int = 0
+
+    def text(self) -> str:
+        if not self.as_json:
+            return f"[lambdad] {self.count} log events came faster than they could be taken and were lost."
+        record = telemetry.dropped_record(self.count, self.size_bytes, "Log events came faster than they could be taken")
+        body = {"time": telemetry.iso(self.last_at_ms), "type": "platform.logsDropped", "record": record}
+        return json.dumps(body, separators=(",", ":"))
+
+
 class LogBuffer:
     """Events of all environments of a worker that have not been sent yet.
 
@@ -50,20 +69,22 @@ class LogBuffer:
         self._count = 0
         self._size_bytes = 0
         self._used_bytes: dict[str, int] = {}  # by environment
-        self._dropped: dict[str, tuple[int, int, int]] = {}  # by environment: how many, when the first one was, when the last
+        self._dropped: dict[str, _Dropped] = {}  # by environment
 
     def __bool__(self) -> bool:
         return self._count > 0
 
-    def add(self, environment_id: str, at_ms: int, line: str, *, is_platforms: bool = False) -> None:
-        """Take a line; the platform's own are kept however full it is, as they are few."""
+    def add(self, environment_id: str, at_ms: int, line: str, *, is_platforms: bool = False, as_json: bool = False) -> None:
+        """Take a line; the platform's own are kept however full it is, as they are few. `as_json`: losses are told in JSON."""
         size_bytes = len(line) + _EVENT_BYTES
         used_bytes = self._used_bytes.get(environment_id, 0) + size_bytes
         if not is_platforms and (
             used_bytes > MAX_ENVIRONMENT_BYTES or self._size_bytes > MAX_BUFFERED_BYTES or self._count >= MAX_BUFFERED_EVENTS
         ):
-            count, first_at_ms, _ = self._dropped.get(environment_id, (0, at_ms, 0))
-            self._dropped[environment_id] = (count + 1, first_at_ms, at_ms)
+            dropped = self._dropped.setdefault(environment_id, _Dropped(at_ms, as_json))
+            dropped.count += 1
+            dropped.size_bytes += len(line)
+            dropped.last_at_ms = at_ms
             return
         if not self._count:
             self._waiting()
@@ -94,11 +115,10 @@ class LogBuffer:
             else:
                 del self._used_bytes[environment_id]
         if self._dropped:
-            for environment_id, (count, first_at_ms, at_ms) in list(self._dropped.items()):
-                if self._count and at_ms - first_at_ms < NOTICE_MS:
+            for environment_id, dropped in list(self._dropped.items()):
+                if self._count and dropped.last_at_ms - dropped.first_at_ms < NOTICE_MS:
                     continue
-                text = f"[lambdad] {count} log events came faster than they could be taken and were lost."
-                batch.events.append((environment_id, at_ms, text))
+                batch.events.append((environment_id, dropped.last_at_ms, dropped.text()))
                 del self._dropped[environment_id]
         return batch.events
 
@@ -130,7 +150,10 @@ class OutputReader:
     Resource handling: the descriptor belongs to whoever made it; `close` only stops watching it.
     """
 
-    def __init__(self, fd: int, now_ms: NowMs, emit: Callable[[int, str], None]) -> None:
+    def __init__(
+        self, fd: int, now_ms: NowMs, emit: Callable[[int, str], None], emit_framed: Callable[[int, str], None] | None = None
+    ) -> None:
+        self._emit_framed = emit_framed or emit  # what a runtime has stamped, and so has made itself
         self._fd = fd
         self._now_ms = now_ms
         self._emit = emit
@@ -154,7 +177,10 @@ class OutputReader:
                 return
             at_ms = self._now_ms()
             for text, at_us in self._lines.feed(data):
-                self._emit(at_ms if at_us is None else min(at_us // 1000, at_ms), text)
+                if at_us is None:
+                    self._emit(at_ms, text)
+                else:
+                    self._emit_framed(min(at_us // 1000, at_ms), text)
             if len(data) < READ_BYTES:
                 return
 

@@ -18,6 +18,16 @@ class Exit(Protocol):
     def oom(self) -> bool: ...
 
 
+class Launched(Protocol):
+    """A program that was started beside the runtime process; `output` is the nonblocking read end of what it writes."""
+
+    output: int
+
+    async def wait_exit(self) -> Exit: ...
+
+    def close(self) -> None: ...
+
+
 class Sandbox(Protocol):
     """One environment's processes, namespaces, limits and sockets. See `sandbox.zygotes`."""
 
@@ -27,6 +37,17 @@ class Sandbox(Protocol):
     runtime_api: str
     endpoint: str  # URL of `endpoint_listener` as the function sees it
     task_root: str
+    own_address: str  # at which its processes reach one another
+
+    async def place(self, assignment: Any) -> None: ...
+
+    async def renew(self) -> None: ...
+
+    async def launch(self, program: Any, limits: Any) -> Any: ...  # a `Launched`
+
+    def signal(self, number: int, launched: Any = None) -> None: ...
+
+    async def open_socket(self) -> socket.socket: ...
 
     async def assign(self, assignment: Any) -> None: ...
 

@@ -10,12 +10,14 @@ import base64
 import binascii
 import contextlib
 import json
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from lambdad.kit import http1
 from lambdad.machines import environment as machine
 from lambdad.machines import platform_text
+from lambdad.worker import extensions_api
 
 PREFIX = "/2018-06-01/runtime/"
 NEXT = PREFIX + "invocation/next"
@@ -35,10 +37,20 @@ _JSON = [("content-type", "application/json")]
 _ACCEPTED = b'{"status":"OK"}\n'
 
 
+class Crew(extensions_api.Crew, Protocol):
+    """What the API needs of the environment's extensions."""
+
+    def poll_lost(self, connection: "RuntimeApi", identifier: str) -> None: ...
+
+
 class Environment(Protocol):
     """What the API needs of the environment it belongs to. Each call answers at once, or raises `machine.IllegalEvent`."""
 
     connections: "set[RuntimeApi]"
+    head_at_s: float  # when the headers came of what is being posted; monotonic time
+
+    @property
+    def crew(self) -> Crew: ...
 
     def next_called(self, connection: "RuntimeApi") -> None: ...
 
@@ -60,6 +72,7 @@ class RuntimeApi(http1.Connection):
         super().__init__(LIMITS)
         self._environment = environment
         self.polling = False  # the current request is a `next` that has not been answered
+        self.extension_poll = ""  # or an extension's `next`: its identifier
 
     def connection_made(self, transport: object) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # asyncio's and uvloop's transports have no common class
@@ -73,6 +86,12 @@ class RuntimeApi(http1.Connection):
         if self.polling:
             self.polling = False
             self._environment.poll_lost(self)
+        elif self.extension_poll:
+            self._environment.crew.poll_lost(self, self.extension_poll)
+
+    def on_headers_complete(self) -> None:
+        self._environment.head_at_s = time.monotonic()
+        super().on_headers_complete()
 
     def refuse(self, status: int, reason: bytes) -> None:
         """Answer what cannot be read. An answer of the function that is too large to be read to its end is still its answer."""
@@ -99,6 +118,8 @@ class RuntimeApi(http1.Connection):
                 self.respond(202, _JSON, _ACCEPTED)
             elif method == "GET" and target in ("/ping", "/2018-06-01/ping"):
                 self.respond(200, [("content-type", "text/plain")], b"pong")
+            elif extensions_api.is_one(target):
+                extensions_api.handle(self, self._environment.crew, request)
             else:
                 self.respond(404, _JSON, _error("NotFound", f"There is no {method} {target[:200]} here."))
         except machine.IllegalEvent as error:

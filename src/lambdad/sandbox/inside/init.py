@@ -47,6 +47,8 @@ class Init:
         self.code_detached = False
         self.stem: int | None = None  # where the program that was executed ahead hears what it is to be
         self.stem_ready: int | None = None  # where it says that it has booted
+        self.placed = False
+        self.programs: dict[int, int] = {}  # pid to the number that the worker gave it
 
     def run(self) -> runtime.Entry:
         """Fence this process in and serve the worker. Returns only in a runtime process, with what it is to call."""
@@ -115,42 +117,49 @@ class Init:
         Returns an entry in the child, None in init.
         """
         self._close_stem()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.generation += 1
+        pid, channel, entry = self._fork_fenced(self.control, self.output, ahead)
+        if entry is None:
+            self.channel, self.runtime_pid = channel, pid
+            fds = self._await_fence(pid, channel)
+            if ahead is not None:
+                self.stem, self.stem_ready = fds
+                self._await_execution(channel)
+        return entry
+
+    def _fork_fenced(
+        self, control: socket.socket | None, output: int, ahead: dict[str, Any] | None = None
+    ) -> tuple[int, socket.socket, runtime.Entry | None]:
+        """Fork a process that fences itself in. Returns its pid, our end of its channel, and in the child what it is to call."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
             ours.close()
             try:
-                return runtime.become(
-                    self.config,
-                    theirs,
-                    self.control,
-                    self.output,
-                    self.procs,
-                    ahead,
-                    rehearse=self.generation == 1 and not self.config["hurried"],
-                )
+                become = runtime.become
+                rehearse = control is not None and self.generation == 1 and not self.config["hurried"]
+                return 0, theirs, become(self.config, theirs, control, output, self.procs, ahead, rehearse=rehearse)
             except OSError as refused:
                 step = getattr(refused, "step", "runtime")
                 wire.send(theirs, {"event": "broken", "step": step, "errno": refused.errno})
                 os._exit(126)
         theirs.close()
-        self.channel, self.runtime_pid = ours, pid
+        return pid, ours, None
+
+    def _await_fence(self, pid: int, channel: socket.socket) -> list[int]:
+        """See a process through its fence; return the descriptors that it sends when that is complete. Raises StepFailed."""
         while True:
-            received = wire.receive(ours)
+            received = wire.receive(channel)
             if received is None:
                 raise kernel.StepFailed("start the runtime process", 0)
             message = received[0]
             if message["event"] == "unmapped":
                 self._map_ids(pid)
-                wire.send(ours, {"event": "mapped"})
+                wire.send(channel, {"event": "mapped"})
             elif message["event"] == "broken":
                 raise kernel.StepFailed(message["step"], message["errno"] or 0)
             else:
-                if ahead is not None:
-                    self.stem, self.stem_ready = received[1]
-                    self._await_execution(ours)
-                return None
+                return received[1]
 
     def _await_execution(self, channel: socket.socket) -> None:
         """Wait until the program ahead runs: then the channel closes. Raises StepFailed."""
@@ -199,11 +208,14 @@ class Init:
                 received = wire.receive(self.control)
                 if received is None:
                     self._leave()
-                entry = self._carry_out(received[0])
+                request, fds = received
+                entry = self._carry_out(request, fds)
                 if entry is not None:
                     return entry
+                for given in fds:
+                    os.close(given)
 
-    def _carry_out(self, request: dict[str, Any]) -> runtime.Entry | None:
+    def _carry_out(self, request: dict[str, Any], fds: list[int]) -> runtime.Entry | None:
         kind = request["request"]
         try:
             if kind == "assign":
@@ -212,6 +224,21 @@ class Init:
                     self._hand_over(request)
                 else:
                     wire.send(self.control, {"event": "assigned" if self._inform_stem(request) else "stem_lost"})
+            elif kind == "place":
+                self._place(request)
+                wire.send(self.control, {"event": "assigned"})
+            elif kind == "launch":
+                return self._launch(request, fds[0])
+            elif kind == "signal":
+                self._signal_one(request["program"], request["number"])
+            elif kind == "socket":
+                self._open_socket(request["id"])
+            elif kind == "renew":
+                self.kill_all()
+                entry = self._start_runtime()
+                if entry is not None:
+                    return entry
+                wire.send(self.control, {"event": "assigned"})
             elif kind == "respawn":
                 self.kill_all()
                 entry = self._start_runtime()
@@ -230,6 +257,9 @@ class Init:
 
     def _place(self, request: dict[str, Any]) -> None:
         """Show the code, and then take the code store away, so that no other function's code can be seen."""
+        if self.placed:
+            return
+        self.placed = True
         if not self.config["fenced"]:
             for name in ("task", "opt"):
                 place = os.path.join(request["private"], name)
@@ -249,11 +279,39 @@ class Init:
 
     def _hand_over(self, request: dict[str, Any]) -> None:
         assert self.channel is not None
+        channel, self.channel = self.channel, None
+        self._hand_over_by(channel, request)
+
+    def _launch(self, request: dict[str, Any], output: int) -> runtime.Entry | None:
+        """Start one more program behind the same fence, with an output of its own; it ends with the others."""
+        pid, channel, entry = self._fork_fenced(None, output)
+        if entry is not None:
+            return entry
+        self.programs[pid] = request["program"]
+        self._await_fence(pid, channel)
+        self._hand_over_by(channel, request)
+        return None
+
+    def _signal_one(self, program: int | None, number: int) -> None:
+        """Signal a program, or the runtime process (None), with its group. SAFETY: a pid that was not waited for is nobody else's."""
+        pids = [self.runtime_pid] if program is None else [pid for pid, one in self.programs.items() if one == program]
+        for pid in pids:
+            if pid:
+                try:
+                    os.killpg(pid, number)
+                except (ProcessLookupError, PermissionError):
+                    pass
+
+    def _open_socket(self, number: int) -> None:
+        """Make an unconnected socket in this network namespace for the worker. SAFETY: it reaches what processes in here reach."""
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as made:
+            wire.send(self.control, {"event": "socket", "id": number}, [made.fileno()])
+
+    def _hand_over_by(self, channel: socket.socket, request: dict[str, Any]) -> None:
         keys = ("environment", "cwd", "argv", "payload", "data_bytes")
-        wire.send(self.channel, {key: request[key] for key in keys})
-        received = wire.receive(self.channel)  # the channel closes as the program starts
-        self.channel.close()
-        self.channel = None
+        wire.send(channel, {key: request[key] for key in keys})
+        received = wire.receive(channel)  # the channel closes as the program starts
+        channel.close()
         if received is None:
             wire.send(self.control, {"event": "assigned"})
         else:
@@ -289,11 +347,15 @@ class Init:
             self._note_end(pid, status, usage.ru_maxrss)
 
     def _note_end(self, pid: int, status: int, peak_kib: int) -> None:
-        if pid != self.runtime_pid:
+        program = self.programs.pop(pid, None)
+        if program is None and pid != self.runtime_pid:
             return
-        self.runtime_pid = 0
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         code = None if number is not None else os.WEXITSTATUS(status)
+        if program is not None:
+            wire.send(self.control, {"event": "program_exit", "program": program, "code": code, "signal": number})
+            return
+        self.runtime_pid = 0
         end = {"generation": self.generation, "code": code, "signal": number, "peak_bytes": peak_kib * 1024}
         wire.send(self.control, {"event": "exit", **end})
 

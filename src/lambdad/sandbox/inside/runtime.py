@@ -29,7 +29,7 @@ Entry = Callable[[], Optional[int]]
 def become(
     config: dict[str, Any],
     channel: socket.socket,
-    control: socket.socket,
+    control: Optional[socket.socket],
     output: int,
     procs: list[int],
     ahead: dict[str, Any] | None = None,
@@ -40,7 +40,8 @@ def become(
 
     Args:
         channel: packets to and from ``init``; closed before any of the function's code runs.
-        control: the worker's channel; used once, so that the worker learns this process's pid from the kernel.
+        control: the worker's channel; used once, so that the worker learns this process's pid from the kernel. None for a program
+            beside the runtime process.
         output: where stdout and stderr go.
         procs: ``cgroup.procs`` descriptors to join by.
         ahead: a program to execute at once, which then waits for its assignment itself: ``{"argv", "environment", "data_bytes"}``.
@@ -55,8 +56,9 @@ def become(
     Ordering: cgroups, then the user namespace, then ids, then capabilities, then the filter: each step takes away
     what the next one does not need.
     """
-    wire.send(control, {"event": "runtime"})
-    control.close()
+    if control is not None:
+        wire.send(control, {"event": "runtime"})
+        control.close()
     _reset_signals()
     _wire_stdio(output)
     os.setsid()
