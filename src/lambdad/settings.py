@@ -50,6 +50,7 @@ class Settings:
     keep_alive_s: an idle environment is ended after this long. AWS keeps them for some minutes.
     freeze_after_s: an idle environment is frozen after this long; long enough that a busy function is not thawed at each call.
     spare_environments: booted, unassigned environments kept for each runtime that is in use.
+    snapshots: kept for versions with SnapStart, each in memory; beyond it the one used longest ago is given up. 0 keeps none.
     async_in_flight: asynchronous invocations running at once.
     drain_timeout_s: how long requests in flight may take at shutdown.
     access_keys: known from the start. With auth "iam" and none given, one is made and kept in the data directory.
@@ -69,6 +70,7 @@ class Settings:
     keep_alive_s: float = 600.0
     freeze_after_s: float = 1.5
     spare_environments: int = 2
+    snapshots: int = 32
     async_in_flight: int = 200
     drain_timeout_s: float = 25.0
     log_level: str = "warning"

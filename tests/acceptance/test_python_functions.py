@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import sys
+import time
 
 import pytest
 
@@ -332,6 +333,19 @@ def test_the_sdk_is_there_and_nobody_has_used_it(functions: Functions, fenced: N
     expected = [[], True, True, "us-east-1", 1, True, "SourceFileLoader", "/var/runtime/boto3"]
     assert functions.invoke(first)["Payload"] == expected
     assert functions.invoke(second)["Payload"] == expected
+
+
+def test_the_sdk_is_loaded_ahead(functions: Functions, fenced: None):
+    """Soon after an interpreter is used for the first time, its new environments have the SDK's models at hand."""
+    source = (
+        "import boto3, botocore.loaders\n"
+        "def handler(event, context):\n    return hasattr(botocore.loaders.JSONFileLoader.load_file, '__wrapped__')\n"
+    )
+    for _ in range(50):
+        if functions.invoke(functions.deploy(source, Timeout=20))["Payload"]:
+            return
+        time.sleep(0.2)
+    raise AssertionError("it never is")
 
 
 def test_the_sdk_works(functions: Functions, fenced: None):

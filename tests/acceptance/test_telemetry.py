@@ -59,7 +59,7 @@ def told(functions: Functions, name: str, kind: str, count: int = 1) -> list[dic
         return sum(event["type"] == kind for event in seen) >= count
 
     try:
-        eventually(there, kind)
+        eventually(there, kind, 40)
     except AssertionError as error:
         events = functions.logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
         raise AssertionError(f"no {kind} in {[event['message'] for event in events]}") from error

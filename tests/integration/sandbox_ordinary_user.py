@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sandbox_stage import LIMITS, open_stage, wait_written, written
+from sandbox_stage import LIMITS, Stage, open_stage, wait_written, written
 
-from lambdad.sandbox import probe, rootless, zygote
+from lambdad.sandbox import fence, probe, rootless, spec, zygote
 
 PROBE = """
 def outside():
@@ -52,13 +53,45 @@ async def fenced(place: Path, isolation: zygote.Isolation) -> dict[str, object]:
         seen["frozen state"] = state_of(sandbox.pid)
         sandbox.thaw()
         seen["peak"] = sandbox.peak_memory_bytes()
+        seen["beside"] = await beside(sandbox)
         await sandbox.respawn(stage.assignment("try:\n    x = bytearray(512 << 20)\nexcept MemoryError: print(os.listdir('/tmp'))"))
         seen["respawn exit"] = (await sandbox.wait_exit()).code
         seen["respawn output"] = written(sandbox)
         pids = [sandbox.init_pid, sandbox.pid]
         await sandbox.kill()
+        seen["kept"] = await kept(stage)
+        program = ("/bin/sh", "-c", 'eval "exec $LAMBDAD_STEM_READY_FD>&-"; eval "read line <&$LAMBDAD_STEM_FD"; cat /var/task/handler.py')
+        stem = await stage.zygote.spawn(spec.Ahead(argv=program, environment={"PATH": "/usr/bin:/bin"}, limits=LIMITS))
+        await stem.wait_booted()
+        await stem.assign(stage.assignment(None, *program))
+        seen["ahead"] = [(await stem.wait_exit()).code, written(stem)]
+        await stem.kill()
         seen["left"] = [pid for pid in pids if exists(pid)]
     return seen
+
+
+async def kept(stage: Stage) -> str:
+    """Say why a process that waits as runtimes do is not kept as a snapshot; "" if it is."""
+    sandbox = await stage.start("s = socket.create_connection(('127.0.0.1', 9001)); s.sendall(b'next'); s.recv(1)")
+    connection, (_, port) = await asyncio.get_running_loop().sock_accept(sandbox.runtime_listener)
+    try:
+        await sandbox.keep(port)
+    except fence.NotKept as refused:
+        return str(refused)
+    finally:
+        connection.close()
+    return ""
+
+
+async def beside(sandbox: fence.Sandbox) -> list[object]:
+    """Run programs beside the runtime process: one that says who it is, and one that has to be told to go."""
+    script = "id -u; grep -c 'CapEff:.0000000000000000' /proc/self/status; cat /tmp/kept"
+    shell = spec.Program(argv=("/bin/sh", "-c", script), environment={"PATH": "/usr/bin:/bin"})
+    launched = await sandbox.launch(shell, LIMITS)
+    code = (await launched.wait_exit()).code
+    lasting = await sandbox.launch(spec.Program(argv=("/bin/sleep", "60"), environment={}), LIMITS)
+    sandbox.signal(signal.SIGKILL, lasting)
+    return [code, os.read(launched.output, 1000).decode(), (await lasting.wait_exit()).signal]
 
 
 def exists(pid: int) -> bool:

@@ -66,6 +66,7 @@ def test_an_ordinary_user_gets_fences_in_a_user_namespace(scratch: Path) -> None
     assert seen["ids"] == [993, 990]
     assert seen["capabilities"] == [""] * 5
     assert seen["processes"] == 1
+    assert seen["beside"] == [0, "993\n1\nx", 9]
     refused = {name: seen[name] for name in ("home", "write root", "write code", "write settings")}
     assert refused == {
         "home": "ENOENT", "write root": "EROFS", "write code": "EROFS", "write settings": "EROFS",
@@ -77,6 +78,8 @@ def test_an_ordinary_user_gets_fences_in_a_user_namespace(scratch: Path) -> None
     assert seen["frozen state"] == "T"
     assert 1 << 20 < seen["peak"] < 1 << 28
     assert (seen["respawn exit"], seen["respawn output"]) == (0, "['kept']\n")
+    assert "the kernel does not allow it" in seen["kept"] or "no x86-64" in seen["kept"]
+    assert seen["ahead"] == [0, "NAME = 'one'\n"]
     assert seen["left"] == []
 
 

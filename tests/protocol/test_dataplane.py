@@ -363,3 +363,22 @@ async def test_an_environment_whose_extensions_are_at_work(worker: FakeWorker):
     worker.plane.worker_said(frames.Ready(environment_id=other, init_ms=1.0), b"")
     worker.answer_all(b"last")
     assert (await last).payload == b"last"
+
+
+async def test_what_is_prepared_is_asked_for_once_and_waited_for(worker: FakeWorker) -> None:
+    """Each runtime and memory size is asked for once at a time; who waits goes on when the worker has answered, or has gone."""
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(worker.plane.prepare("nodejs20.x", memory_mib)) for memory_mib in (128, 128, 256)]
+        await asyncio.sleep(0)
+        assert [message.memory_mib for message in worker.take(frames.Prepare)] == [128, 256]
+        worker.plane.worker_said(frames.Prepared(runtime="nodejs20.x", memory_mib=128), b"")
+        worker.plane.worker_said(frames.Prepared(runtime="ruby3.3", memory_mib=128), b"")  # nobody asked
+        await asyncio.wait(waiting[:2])
+        assert not waiting[2].done()
+        worker.plane.worker_went()
+    await worker.plane.prepare("nodejs20.x", 128)  # there is nobody to ask
+    assert not worker.take(frames.Prepare)
+    worker.plane.runtimes_in_use = lambda: {("python3.11", 512)}
+    worker.plane.worker_came(WELCOME)
+    (asked,) = worker.take(frames.Prepare)
+    assert (asked.runtime, asked.memory_mib) == ("python3.11", 512)

@@ -61,7 +61,7 @@ def created(**parameters: Any) -> FunctionVersion:
         ({"EphemeralStorage": {"Size": 10241}}, f"'EphemeralStorage.Size' {MOST} 10240"),
         ({"VpcConfig": {"SubnetIds": ["subnet-1"]}}, f"VpcConfig {NOT_YET}"),
         ({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}, f"DeadLetterConfig {NOT_YET}"),
-        ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, f"SnapStart for published versions {NOT_YET}"),
+        ({"SnapStart": {"ApplyOn": "PublishedVersions"}, "Runtime": "java21"}, f"SnapStart for java21 {NOT_YET}"),
         ({"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}, f"KMSKeyArn {NOT_YET}"),
         ({"FileSystemConfigs": [{"Arn": "a", "LocalMountPath": "/mnt/a"}]}, f"FileSystemConfigs {NOT_YET}"),
         ({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}, f"TenancyConfig {NOT_YET}"),

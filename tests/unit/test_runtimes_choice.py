@@ -127,6 +127,7 @@ def test_python_is_forked_from_a_template() -> None:
     assert plan.binds == (
         plans.Bind("/pyenv/3.11.2", "/var/lang"),
         plans.Bind("/pkg/runtimes/python/bootstrap.py", "/var/runtime/bootstrap.py"),
+        plans.Bind("/pkg/runtimes/python/snapshot_restore_py.py", "/var/runtime/snapshot_restore_py.py"),
         plans.Bind("/site/boto3", "/var/runtime/boto3"),
         plans.Bind("/site/six.py", "/var/runtime/six.py"),
     )

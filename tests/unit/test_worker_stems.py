@@ -150,3 +150,18 @@ async def test_nobody_waits_for_a_pool_that_never_began() -> None:
         await kept.close()
         async with asyncio.timeout(1):
             await pool.wait_filled()
+
+
+async def test_renewing_replaces_all_that_are_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stems, "REFILL_AFTER_S", 0.0)
+    nursery = Nursery()
+    pool = stems.StemPool(nursery.spawn, 2)
+    async with asyncio.TaskGroup() as tasks:
+        keeper = tasks.create_task(pool.run())
+        await pool.wait_filled()
+        before = list(nursery.made)
+        pool.renew()
+        await until(lambda: all(one.killed for one in before))
+        assert pool.spare() == 2 and not any(one.killed for one in nursery.made[2:])
+        assert await pool.take() in nursery.made[2:]
+        keeper.cancel()

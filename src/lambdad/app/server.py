@@ -37,8 +37,10 @@ from lambdad.services.lambda_.invoke import Invocations, Invoker
 from lambdad.services.lambda_.layer_permissions import LayerPermissions
 from lambdad.services.lambda_.layers import Layers
 from lambdad.services.lambda_.permissions import Permissions
+from lambdad.services.lambda_.ports import PreparationFailed
 from lambdad.services.lambda_.preparation import Preparation
 from lambdad.services.lambda_.registry import Registry
+from lambdad.services.lambda_.rules import snap_start
 from lambdad.services.lambda_.service import LambdaService
 from lambdad.services.logs import app as logs_app
 from lambdad.settings import Settings
@@ -211,7 +213,13 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
 
         bytecode = Bytecode(code, settings.server_dir / "compiled", plane.compilations, interpreters)
         Preparation(
-            registry, code, spawn=spawn, new_uuid=world.new_uuid, bytecode=bytecode, warm=lambda version: plane.prepare(*_kind(version))
+            registry,
+            code,
+            _Snapshots(plane),
+            spawn=spawn,
+            new_uuid=world.new_uuid,
+            bytecode=bytecode,
+            warm=lambda version: plane.prepare(*_kind(version)),
         ).resume()
         services = {service.name: service for service in (lambda_.service(), logs.service())}
         server: Server
@@ -288,6 +296,21 @@ class _Retiring:
         return [version.deployment_id for version in versions]
 
 
+class _Snapshots:
+    """Has snapshots of versions built by the worker."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    def expect(self, version: FunctionVersion) -> None:
+        self._plane.expect_snapshot(version)
+
+    async def build(self, version: FunctionVersion) -> None:
+        built = await self._plane.build(version)
+        if built.error_type:
+            raise PreparationFailed(*snap_start.build_failure(built.error_type, built.reason))
+
+
 class _SpecSource:
     """Says what an environment of a function version is made of: its configuration, and credentials of its role."""
 
@@ -301,6 +324,7 @@ class _SpecSource:
         role = version.role.rpartition("/")[2]
         principal = f"arn:aws:sts::{version.account}:assumed-role/{role}/{version.name}"
         key = self._credentials.mint(version.account, principal, now_ms + CREDENTIALS_LIVE_MS)
+        credentials_until_ms = now_ms + CREDENTIALS_LIVE_MS
         variables = {
             **(version.environment or {}),
             "AWS_ACCESS_KEY_ID": key.access_key_id,
@@ -328,6 +352,9 @@ class _SpecSource:
             application_log_level=version.application_log_level or "",
             system_log_level=version.system_log_level or "",
             runtime_version_arn=version.runtime_version_arn or "",
+            initialization_type="snap-start" if version.has_snapshots else "on-demand",
+            snapshot=version.deployment_id if version.has_snapshots else "",
+            credentials_until_ms=credentials_until_ms,
         )
 
 

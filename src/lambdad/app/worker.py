@@ -75,6 +75,7 @@ async def _serve(settings: Settings, port: int, server_uid: int, fences: isolati
             freeze_after_s=settings.freeze_after_s,
             may_connect=lambda sock: _peer_uid(sock) == server_uid,
             upstream=(host, port),
+            most_snapshots=settings.snapshots,
         )
         path = settings.worker_socket.relative_to(settings.data_dir)
         with contextlib.suppress(FileNotFoundError):

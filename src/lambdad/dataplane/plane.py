@@ -16,15 +16,19 @@ from dataclasses import dataclass, field
 from lambdad.dataplane import compilations, ports
 from lambdad.machines import assignment, concurrency
 from lambdad.model.function import FunctionKey, FunctionVersion
-from lambdad.model.invocation import Invocation, Outcome, RuntimeUnavailable, SystemFailure, Throttled
+from lambdad.model.invocation import Invocation, Outcome, RestoreFailed, RuntimeUnavailable, SystemFailure, Throttled
 from lambdad.wire import frames
 
 log = logging.getLogger("lambdad.dataplane")
 
 WORKER_WAIT_S = 10.0  # how long an invocation waits for a worker that is being restarted
 OVERDUE_S = 60.0  # what an invocation may take beyond its timeout: a cold start, a wait for the worker
-PREPARED_WITHIN_S = 3.0  # the worker answers sooner
+PREPARED_WITHIN_S = 1.5  # the worker answers sooner
 MAX_AGE_S = 6 * 3600.0  # an environment that is never idle is replaced, as on AWS; its credentials end later
+BUILD_OVERDUE_S = 960.0  # a snapshot's Init takes 900 s at most, but may have to wait for its turn
+RESTORE_TIMED_OUT = "restore timeout: "  # likewise, when an environment could not be restored in time,
+RESTORE_FAILED = "restore error: "  # or its function failed to take that up,
+RESTORE_LOST = "restore lost: "  # or there was nothing to restore it from any more
 NO_RUNTIME = "no runtime: "  # how a worker's Stopped.reason begins when it has no interpreter
 
 
@@ -93,6 +97,8 @@ class DataPlane:
         self._homes: dict[str, _Home] = {}  # by environment id, until Stopped
         self._leaving: set[str] = set()  # those of `_homes` that were told to stop; their last log lines are still to come
         self._counts: dict[tuple[str, str], concurrency.Counts] = {}
+        self._builds: dict[str, tuple[frames.EnvironmentSpec, asyncio.Future[frames.Built]]] = {}  # by environment id
+        self._snapshots: dict[str, FunctionVersion] = {}  # that a worker may hold, by deployment id
         self._present = asyncio.Event()  # a worker is there
         self._emptied: asyncio.Event | None = None  # set once the last environment is gone, while somebody waits for that
         self._invocations = self._cold_starts = self._throttled = 0
@@ -186,6 +192,58 @@ class DataPlane:
         self._cold_starts += 1
         self.link.send(frames.Start(spec=spec))
 
+    # Snapshots.
+    async def build(self, version: FunctionVersion) -> frames.Built:
+        """
+        Have the Init phase of a version with SnapStart run once, and a snapshot of it kept; says how it went.
+
+        Waits for a worker, and begins again with the next one when it goes meanwhile.
+        """
+        self._snapshots[version.deployment_id] = version
+        while True:
+            await self._present.wait()
+            try:
+                async with asyncio.timeout(BUILD_OVERDUE_S):
+                    return await self._build(version)
+            except SystemFailure:
+                continue  # its worker has gone
+            except TimeoutError:
+                log.error("snapshot.overdue function=%s", version.qualified_arn)  # asked again, it goes on with what it has begun
+
+    async def _build(self, version: FunctionVersion) -> frames.Built:
+        assert self.link is not None
+        environment_id = secrets.token_hex(16)
+        spec = self._make_spec(version, environment_id)
+        done: asyncio.Future[frames.Built] = self._loop.create_future()
+        self._builds[environment_id] = (spec, done)
+        try:
+            self.link.send(frames.Build(spec=spec))
+            return await done
+        finally:
+            del self._builds[environment_id]
+
+    def expect_snapshot(self, version: FunctionVersion) -> None:
+        """Note that a worker may hold a snapshot of a version, from the time of another server."""
+        self._snapshots[version.deployment_id] = version
+
+    def _forget_if_unknown(self, snapshot: str) -> None:
+        """Have a snapshot dropped whose version was deleted while it was built."""
+        if snapshot not in self._snapshots and self.link is not None:
+            self.link.send(frames.Forget(snapshot=snapshot))
+
+    def _build_again(self, environment_id: str) -> None:
+        """Have a snapshot made that a worker has not, or no longer, for the environments that come next."""
+        home = self._homes.get(environment_id)
+        if home is None or self.link is None or home.deployment.retired:
+            return
+        spec = self._make_spec(home.deployment.version, secrets.token_hex(16))
+        done: asyncio.Future[frames.Built] = self._loop.create_future()
+        done.add_done_callback(lambda _: self._builds.pop(spec.environment_id, None))
+        done.add_done_callback(_note_build)
+        self._builds[spec.environment_id] = (spec, done)
+        self._snapshots[home.deployment.version.deployment_id] = home.deployment.version
+        self.link.send(frames.Build(spec=spec))
+
     def _evict(self) -> bool:
         """Make room by ending the environment that has been idle for longest; False when none is idle."""
         oldest: tuple[float, str] | None = None
@@ -252,6 +310,9 @@ class DataPlane:
         self._leaving.clear()
         for asked in list(self._preparing):
             self._preparing.pop(asked).set()
+        for _, done in list(self._builds.values()):
+            if not done.done():
+                done.set_exception(SystemFailure("the worker that built the snapshot has gone"))
         self._tell_if_empty()
         for deployment in self._deployments.values():
             pool = deployment.pool
@@ -279,6 +340,13 @@ class DataPlane:
             case frames.Prepared(runtime=runtime, memory_mib=memory_mib):
                 if (waiting := self._preparing.pop((runtime, memory_mib), None)) is not None:
                     waiting.set()
+            case frames.Built(environment_id=environment_id):
+                build = self._builds.get(environment_id)
+                if build is not None and not build[1].done():
+                    build[1].set_result(message)
+                    self._forget_if_unknown(build[0].snapshot)
+            case frames.SnapshotMissing(environment_id=environment_id):
+                self._build_again(environment_id)
             case frames.Welcome():
                 raise AssertionError("the link hears Welcome itself")
 
@@ -337,16 +405,21 @@ class DataPlane:
         was_starting = message.environment_id in deployment.pool.starting
         lost = assignment.lost(deployment.pool, message.environment_id)
         reason = message.reason
-        error = (
-            RuntimeUnavailable(reason.removeprefix(NO_RUNTIME))
-            if reason.startswith(NO_RUNTIME)
-            else SystemFailure("the function's environment has gone")
-        )
+        error: Exception
+        if reason.startswith(NO_RUNTIME):
+            error = RuntimeUnavailable(reason.removeprefix(NO_RUNTIME))
+        elif reason.startswith((RESTORE_TIMED_OUT, RESTORE_FAILED)):
+            error = RestoreFailed(reason, timed_out=reason.startswith(RESTORE_TIMED_OUT))
+        else:
+            error = SystemFailure("the function's environment has gone")
         if lost is not None and not lost.answered and message.request_id != lost.invocation.request_id and not lost.moved:
             lost.moved = True  # it has not begun: nobody will notice
             self._place(deployment, lost)
         elif lost is not None:
             self._end(lost, error)
+        elif was_starting and reason.startswith(RESTORE_LOST):
+            if assignment.needs_start(deployment.pool):
+                self._start(deployment)  # which is initialised the long way
         elif was_starting:
             self._fail_waiting(deployment, error)
         self._forget_if_empty(deployment)
@@ -357,14 +430,19 @@ class DataPlane:
             # Lambda's events end with their newline. Source: developer guide, "Viewing CloudWatch logs", output of get-log-events.
             by_environment.setdefault(environment_id, []).append((at_ms, f"{line}\n"))
         for environment_id, lines in by_environment.items():
-            home = self._homes.get(environment_id)
-            if home is not None:
-                spec = home.spec
+            home, build = self._homes.get(environment_id), self._builds.get(environment_id)
+            spec = home.spec if home is not None else build[0] if build is not None else None
+            if spec is not None:
                 self._log_sink(spec.account, spec.region, spec.log_group, spec.log_stream, lines)
 
     # Housekeeping.
     def retire(self, key: FunctionKey, keep: frozenset[str]) -> None:
         """End the environments of a function but for those of the deployments to keep; busy ones end when they are done."""
+        for deployment_id, version in list(self._snapshots.items()):
+            if version.key == key and deployment_id not in keep:
+                del self._snapshots[deployment_id]
+                if self.link is not None:
+                    self.link.send(frames.Forget(snapshot=deployment_id))
         for deployment_id, deployment in list(self._deployments.items()):
             if deployment.version.key == key and deployment_id not in keep and not deployment.retired:
                 deployment.retired = True
@@ -446,3 +524,12 @@ class DataPlane:
             cold_starts=self._cold_starts,
             throttled=self._throttled,
         )
+
+
+def _note_build(done: "asyncio.Future[frames.Built]") -> None:
+    """Say what became of a snapshot that nobody waits for."""
+    if done.cancelled() or done.exception() is not None:
+        return
+    built = done.result()
+    if built.error_type:
+        log.warning("snapshot.failed error_type=%s reason=%s", built.error_type, built.reason)

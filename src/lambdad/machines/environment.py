@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 INIT_TIMEOUT_S = 10.0
+RESTORE_TIMEOUT_S = 10.0  # of a copy of a snapshot, until it asks for its first event
 AHEAD_INIT_TIMEOUT_S = 130.0  # at the least, where nobody waits for it
 AHEAD_INIT_TIMEOUT_MAX_S = 900.0
 
@@ -52,6 +53,7 @@ class Environment:
     since_s: float = 0.0  # when Init, or the invocation, began
     request_id: str | None = None
     deadline_s: float | None = None
+    is_restored: bool = False  # from a snapshot: where others are started anew, it ends, and another one is restored
 
 
 # Events: what the driver has seen.
@@ -120,7 +122,7 @@ class ReportInit:
 
     cause: Cause
     init_s: float
-    phase: str  # "init" or "invoke"
+    phase: str  # "init" or "invoke"; "restore" for what was restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,11 @@ def begin(now_s: float, limit_s: float = INIT_TIMEOUT_S) -> Environment:
     return Environment(State.INIT, now_s, None, now_s + limit_s)
 
 
+def begin_restore(now_s: float) -> Environment:
+    """Return an environment into which a copy of a snapshot is put now."""
+    return Environment(State.INIT, now_s, None, now_s + RESTORE_TIMEOUT_S, is_restored=True)
+
+
 def step(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:
     """
     Return the next environment and the commands to carry out, in order.
@@ -210,6 +217,21 @@ def step(env: Environment, event: Event, now_s: float) -> tuple[Environment, lis
         return env, []
     if isinstance(event, Tick) and (env.deadline_s is None or now_s < env.deadline_s):
         return env, []
+    if env.is_restored:
+        return _restored(*_step(replace(env, is_restored=False), event, now_s))
+    return _step(env, event, now_s)
+
+
+def _restored(env: Environment, commands: list[Command]) -> tuple[Environment, list[Command]]:
+    """Let an environment end where another one's runtime would be killed: there is nothing to start it from but the snapshot."""
+    for number, command in enumerate(commands):
+        if isinstance(command, KillRuntime):
+            told = [replace(one, phase="restore") if isinstance(one, ReportInit) else one for one in commands[:number]]
+            return Environment(State.STOPPED, is_restored=True), [*told, KillEnvironment()]
+    return replace(env, is_restored=True), commands
+
+
+def _step(env: Environment, event: Event, now_s: float) -> tuple[Environment, list[Command]]:
     match env.state:
         case State.INIT:
             return _initialising(env, event, now_s)

@@ -68,6 +68,14 @@ def init_start_line(runtime_version: str, runtime_version_arn: str) -> str:
     return f"INIT_START Runtime Version: {runtime_version}\tRuntime Version ARN: {runtime_version_arn}"
 
 
+def restore_start_line(runtime_version: str, runtime_version_arn: str) -> str:
+    return f"RESTORE_START Runtime Version: {runtime_version}\tRuntime Version ARN: {runtime_version_arn}"
+
+
+def restore_report_line(*, restore_ms: float, status: str = "", error_type: str = "") -> str:
+    return f"RESTORE_REPORT Restore Duration: {restore_ms:.2f} ms" + _status(status, error_type, start="\t")
+
+
 def start_line(request_id: str, version: str) -> str:
     return f"START RequestId: {request_id} Version: {version}"
 
@@ -84,6 +92,8 @@ def report_line(
     memory_mib: int,
     max_memory_mib: int,
     init_ms: float | None,
+    restore_ms: float | None = None,
+    billed_restore_ms: int = 0,
     status: str = "",
     error_type: str = "",
 ) -> str:
@@ -94,6 +104,8 @@ def report_line(
     )
     if init_ms is not None:
         line += f"Init Duration: {init_ms:.2f} ms\t"
+    if restore_ms is not None:
+        line += f"Restore Duration: {restore_ms:.2f} ms\tBilled Restore Duration: {billed_restore_ms} ms\t"
     return line + _status(status, error_type, end="\t")
 
 

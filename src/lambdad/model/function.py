@@ -35,6 +35,10 @@ class StateReasonCode(StrEnum):
     INTERNAL_ERROR = "InternalError"
     INVALID_RUNTIME = "InvalidRuntime"
     INVALID_ZIP_FILE = "InvalidZipFileException"
+    FUNCTION_ERROR_INIT_TIMEOUT = "FunctionError.InitTimeout"
+    FUNCTION_ERROR_RUNTIME_INIT = "FunctionError.RuntimeInitError"
+    FUNCTION_ERROR_INVALID_ENTRYPOINT = "FunctionError.InvalidEntryPoint"
+    FUNCTION_ERROR_INIT_RESOURCES = "FunctionError.InitResourceExhausted"
 
 
 class LastUpdateStatus(StrEnum):
@@ -160,6 +164,11 @@ class FunctionVersion:
     last_update_status: LastUpdateStatus | None = None  # None until first Active
     last_update_status_reason: str | None = None
     last_update_status_reason_code: str | None = None
+
+    @property
+    def has_snapshots(self) -> bool:
+        """Whether environments of this version are restored from a snapshot, and not initialised one by one."""
+        return self.snap_start is SnapStartApplyOn.PUBLISHED_VERSIONS and self.version != LATEST
 
     @property
     def key(self) -> FunctionKey:

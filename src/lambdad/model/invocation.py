@@ -57,5 +57,13 @@ class SystemFailure(InvocationRefused):
     """The platform failed the invocation: its worker died, or could not make an environment."""
 
 
+class RestoreFailed(InvocationRefused):
+    """An environment of a version with SnapStart could not be restored from its snapshot."""
+
+    def __init__(self, reason: str, *, timed_out: bool) -> None:
+        super().__init__(reason)
+        self.timed_out = timed_out
+
+
 class RuntimeUnavailable(InvocationRefused):
     """No interpreter for the function's runtime is to be had on any worker."""

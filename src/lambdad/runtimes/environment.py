@@ -72,6 +72,8 @@ class Facts:
         memory_mib: 128..10_240.
         log_format: ``Text`` or ``JSON``; the level goes with JSON only.
         runtime_api: host and port, without a scheme.
+        credentials_uri, credentials_token: where credentials are served and what opens them, for SnapStart: what is restored later
+            would have stale ones in its variables. There are no log names in them either, since each environment has its own.
         endpoint_url: where AWS's services are for this function; "" leaves the SDK's own choice.
     """
 
@@ -90,6 +92,8 @@ class Facts:
     task_root: str = "/var/task"
     runtime_dir: str = "/var/runtime"
     credentials: Credentials | None = None
+    credentials_uri: str = ""
+    credentials_token: str = ""
 
 
 def defaults(runtime: Runtime, *, task_root: str = "/var/task", runtime_dir: str = "/var/runtime") -> dict[str, str]:
@@ -140,7 +144,12 @@ def reserved(runtime: Runtime, facts: Facts) -> dict[str, str]:
     if facts.log_format == "JSON":
         variables["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         variables["AWS_LAMBDA_LOG_LEVEL"] = facts.application_log_level or "INFO"
-    if facts.credentials is not None:
+    if facts.initialization_type == "snap-start":
+        del variables["AWS_LAMBDA_LOG_GROUP_NAME"], variables["AWS_LAMBDA_LOG_STREAM_NAME"]
+    if facts.credentials_uri:
+        variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = facts.credentials_uri
+        variables["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = facts.credentials_token
+    elif facts.credentials is not None:
         variables["AWS_ACCESS_KEY_ID"] = facts.credentials.access_key_id
         variables["AWS_SECRET_ACCESS_KEY"] = facts.credentials.secret_access_key
         if facts.credentials.session_token:

@@ -23,6 +23,7 @@ PROVIDED_ENTRYPOINTS = ("/var/task/bootstrap", "/opt/bootstrap")
 _SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 _HIDDEN_LATER = ("/opt", "/tmp", "/var", "/proc", "/dev", "/sys")  # an environment puts something else there
 _BOOTSTRAPS = {Family.PYTHON: "python/bootstrap.py", Family.NODEJS: "node/bootstrap.cjs"}
+_SNAPSHOT_HOOKS = "snapshot_restore_py.py"
 
 # What a process reads once, when it starts. A function that sets one of these cannot be given a process made ahead.
 _READ_AT_START = re.compile(r"LD_.*|MALLOC_.*|GLIBC_TUNABLES|OPENSSL_CONF|OPENSSL_MODULES")
@@ -214,6 +215,8 @@ def _binds(interpreter: Interpreter, files: RuntimeFiles) -> tuple[Bind, ...]:
     binds = [Bind(f"{prefix}/{part}".rstrip("/"), f"{target}/{part}".rstrip("/")) for target in targets for part in interpreter.parts]
     bootstrap = _BOOTSTRAPS[interpreter.family]
     binds.append(Bind(f"{files.directory}/{bootstrap}", f"{RUNTIME_DIR}/{Path(bootstrap).name}"))
+    if interpreter.family is Family.PYTHON:
+        binds.append(Bind(f"{files.directory}/python/{_SNAPSHOT_HOOKS}", f"{RUNTIME_DIR}/{_SNAPSHOT_HOOKS}"))
     if _has_sdk(interpreter, files):
         binds += [Bind(path, f"{RUNTIME_DIR}/{name}") for name, path in files.sdk.items()]
     return tuple(binds)

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,10 @@ class Launched:
             self._exit.set_result(end)
 
 
+class NotKept(Exception):
+    """A runtime process cannot be kept as a snapshot; the text says why, for people."""
+
+
 class Sandbox:
     """
     One environment.
@@ -93,11 +98,19 @@ class Sandbox:
         on_finished: Callable[[Sandbox], None],
         place: Path | None = None,
         binds: tuple[spec.Bind, ...] = (),
+        within: Sandbox | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = id
         self.pid = 0
         self.init_pid = 0
+        self.outer_id = 0  # the machine's user id behind it
+        self._within = within  # the snapshot that it is made from
+        self._namespaces: list[int] = []  # once it is a snapshot: its user and pid namespaces
+        self._copies: dict[int, Sandbox] = {}  # of this snapshot, by number
+        self._copying: dict[int, asyncio.Future[None]] = {}
+        self._numbers = itertools.count(1)
+        self._number = 0  # of this one among the snapshot's copies
         self.runtime_api = "{}:{}".format(*spec.RUNTIME_API_ADDRESS)
         self.endpoint = "http://{}:{}".format(*spec.ENDPOINT_ADDRESS)
         self.own_address = spec.ENDPOINT_ADDRESS[0] if place is None else spec.RUNTIME_API_ADDRESS[0]
@@ -120,6 +133,7 @@ class Sandbox:
         self._frozen = False
         self._ready: asyncio.Future[None] = loop.create_future()
         self._booted: asyncio.Future[None] = loop.create_future()
+        self._born = asyncio.Event()
         self._answer: asyncio.Future[None] | None = None
         self._exit: asyncio.Future[spec.Exit] = loop.create_future()
         self._killing = False
@@ -141,11 +155,16 @@ class Sandbox:
 
         Ordering: either ``born`` or ``stillborn`` follows.
         """
-        procs = self._group.open_procs()
+        procs = self._group.open_procs() if self._within is None else []
         names = ["control", "output", *["procs"] * len(procs)]
         fds = [self._theirs.detach(), self._output_write, *procs]
         close = list(fds)
-        self._output_write = -1
+        if self._within is None:
+            self._output_write = -1
+        else:  # the copy gets it
+            close.remove(self._output_write)
+            names += ["user_namespace", "pid_namespace"]
+            fds += self._within._namespaces
         if self._group.freezer_fd is not None:
             names.append("freezer")
             fds.append(self._group.freezer_fd)
@@ -156,6 +175,7 @@ class Sandbox:
         """Take over the process that the template has forked."""
         self._awaited = False
         self._pidfd = pidfd
+        self._born.set()
         asyncio.get_running_loop().add_reader(pidfd, self._on_gone)
         try:
             self._group.watch()
@@ -167,6 +187,7 @@ class Sandbox:
     def stillborn(self, failure: Exception) -> None:
         """Note that there will be no process, and why."""
         self._awaited = False
+        self._born.set()
         _resolve(self._ready, failure)
         if self._killing:
             self._give_back()
@@ -303,6 +324,73 @@ class Sandbox:
         self.thaw()
         await self._ask({"request": "stop"})
 
+    # -- snapshots
+
+    async def keep(self, port: int) -> None:
+        """
+        Keep the runtime process as it stands, for ``restore`` of others; it never runs again.
+
+        Args:
+            port: of its own end of the connection to the Runtime API, on which it waits.
+
+        Raises:
+            NotKept: forking would not copy it wholly.
+            AssignFailed: the environment has ended.
+        """
+        if self._within is not None or self._place is not None:
+            raise NotKept("there is no fence that could be made inside its own")
+        await self._ask({"request": "keep", "port": port})
+
+    async def carry(self) -> None:
+        """Have the snapshot, in which this fence was made, prepare a copy for it. Raises AssignFailed."""
+        assert self._within is not None
+        await self._born.wait()  # the template's word may come after that of process 1
+        self._number = next(self._within._numbers)
+        try:
+            procs = self._group.open_procs()
+        except OSError as refused:
+            raise AssignFailed("carry", refused.errno or 0) from refused
+        names = ["home", "output", *["procs"] * len(procs)]
+        fds = [self._pidfd, self._output_write, *procs]
+        if self._group.freezer_fd is not None:
+            names.append("freezer")
+            fds.append(self._group.freezer_fd)
+        try:
+            await self._within._ask_for(self, {"request": "carry", "names": names}, fds)
+        finally:
+            channel.close_all([*procs, self._output_write])
+            self._output_write = -1
+
+    async def restore(self, limits: spec.Limits) -> None:
+        """Let a copy of the snapshot, in which this fence was made, run here; returns when it runs. Raises AssignFailed."""
+        assert self._within is not None
+        self.limit(limits)
+        self._oom_kills = self._group.oom_kills()
+        self._within._copies[self._number] = self
+        try:
+            await self._within._ask_for(self, {"request": "copy"}, [])
+        except AssignFailed:
+            self._within._copies.pop(self._number, None)
+            raise
+
+    async def _ask_for(self, home: Sandbox, message: dict[str, Any], fds: list[int]) -> None:
+        """Ask this snapshot for something on behalf of a fence that is made in it."""
+        kind = message["request"]
+        if self._channel.closed or self._killing or home._killing:
+            raise AssignFailed(kind, 0, _GONE)
+        done = self._copying[home._number] = asyncio.get_running_loop().create_future()
+        try:
+            self._channel.send({**message, "number": home._number}, fds)
+            await done
+        except OSError as refused:
+            raise AssignFailed(kind, refused.errno or 0, _GONE) from refused
+        finally:
+            self._copying.pop(home._number, None)
+
+    def drop_snapshot(self) -> None:
+        """End the kept process, and give its memory back; what was copied from it goes on. No more can be."""
+        self._tell("drop")
+
     def limit(self, limits: spec.Limits) -> None:
         """Change what may be used, but for /tmp. Takes tens of microseconds. Raises AssignFailed."""
         try:
@@ -372,8 +460,8 @@ class Sandbox:
         else:
             self._tell("thaw")
 
-    def _tell(self, request: str) -> None:
-        self._channel_tell({"request": request})
+    def _tell(self, request: str, number: int = 0) -> None:
+        self._channel_tell({"request": request, "number": number})
 
     def _channel_tell(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # gone: then there is nobody to stop
@@ -400,7 +488,11 @@ class Sandbox:
         if self._killing:
             return
         self._killing = True
+        for copy in list(self._copies.values()):
+            copy.begin_kill()  # they end with this one; but what is frozen cannot
         self._end("kill")
+        if self._within is not None and self._number and self._number not in self._within._copies:
+            self._within._tell("abandon", self._number)
         if self._pidfd >= 0 and not self._gone:
             self._kill_init()
         elif not self._awaited:
@@ -422,7 +514,8 @@ class Sandbox:
         self._theirs.close()
         for listener in self._listeners:
             listener.close()
-        channel.close_all([fd for fd in (self.output, self._output_write, self._pidfd) if fd >= 0])
+        channel.close_all([fd for fd in (self.output, self._output_write, self._pidfd, *self._namespaces) if fd >= 0])
+        self._namespaces = []
         for launched in self._programs.values():
             launched.close()
         self._last_peak_bytes = self.peak_memory_bytes()
@@ -474,6 +567,20 @@ class Sandbox:
                 waiting = self._sockets.get(message["id"])
                 if waiting is not None and not waiting.done():
                     waiting.set_result(socket.socket(fileno=fds.pop()))
+            case {"event": "kept"} if len(fds) == 2 and not self._namespaces:
+                self._namespaces, fds = fds, []
+                _resolve(self._answer, None)
+            case {"event": "kept"}:
+                _resolve(self._answer, AssignFailed("receive the namespaces", errno.EMFILE))
+            case {"event": "not_kept"}:
+                _resolve(self._answer, NotKept(message["text"]))
+            case {"event": "carried"} | {"event": "copied"}:
+                _resolve(self._copying.get(message["number"]), None)
+            case {"event": "copy_failed"}:
+                _resolve(self._copying.get(message["number"]), AssignFailed(message["step"], message["errno"] or 0))
+            case {"event": "copy_exit"}:
+                if (copy := self._copies.pop(message["number"], None)) is not None:
+                    copy._on_message({**message, "event": "exit", "generation": 1}, [], pid)
             case {"event": "broken"}:
                 failure = AssignFailed(message["step"], message["errno"] or 0)
                 _resolve(self._ready, SpawnFailed(message["step"], message["errno"] or 0))
@@ -506,8 +613,20 @@ class Sandbox:
                 waiting.set_exception(AssignFailed("socket", 0, _GONE))
         for launched in self._programs.values():
             launched._ended(spec.Exit(None, None, False))
+        for copying in self._copying.values():
+            _resolve(copying, AssignFailed(step, 0, _GONE))
         if not self._exit.done():
             self._exit.set_result(spec.Exit(None, None, False))
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Where a fence for a copy is made, and what it shows: directories of the code store, as in ``spec.Assignment``."""
+
+    snapshot: Sandbox
+    task: str | None
+    opt: str | None
+    tmp_bytes: int
 
 
 def _resolve(waiting: asyncio.Future[None] | None, outcome: Exception | None) -> None:

@@ -28,8 +28,10 @@ class ZygoteSpec:
     One kind of template: which interpreter serves it, what it sees, what it has loaded already.
 
     ``interpreter`` is a CPython (3.8 or later) at its path inside the root; everything it needs beyond the system's
-    libraries must be among ``binds``. ``preload`` is a Python file inside the root with ``preload()`` (called once, may
-    be absent) and ``main(payload: dict) -> int | None`` (called in each environment whose assignment has no ``argv``).
+    libraries must be among ``binds``. ``preload`` is a Python file inside the root with ``main(payload: dict) -> int | None``
+    (called in each environment whose assignment has no ``argv``) and, where it wants them, ``preload()`` (called once, first),
+    ``preload_later()`` (called once, when nobody has asked for an environment for a moment) and ``rehearse()`` (called in each
+    environment that nobody waits for yet).
     ``directories`` are made, empty, in the root before the interpreter starts.
     """
 

@@ -81,6 +81,7 @@ class Zygote:
         self._translate = plain.translator({} if isolation.fenced else plain.mapping(zygote_spec.binds))
         self._cgroups = cgroups
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._warmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._forks: dict[int, fence.Sandbox] = {}
         self._numbers = itertools.count(1)
         # Starting anywhere, so that two templates rarely share an id and with it the limits that count per user.
@@ -112,13 +113,18 @@ class Zygote:
             self._channel.send(config)
         await self._ready
 
-    async def spawn(self, ahead: spec.Ahead | None = None, *, hurried: bool = False) -> fence.Sandbox:
+    async def wait_warmed(self) -> None:
+        """Wait until the template has loaded what it loads when there is time; for ever if there is nothing, or it ends before."""
+        await asyncio.wait((self._warmed,))
+
+    async def spawn(self, ahead: spec.Ahead | None = None, *, hurried: bool = False, within: fence.Within | None = None) -> fence.Sandbox:
         """
         Make a stem cell: an environment that is fenced in, listens, and waits for its assignment.
 
         Args:
             ahead: what it is to execute already; only behind a fence.
             hurried: somebody waits for it; then what is preloaded does not go through its motions first.
+            within: make it for a copy of a snapshot; it then waits for ``restore``, and not for ``assign``.
 
         Raises:
             ZygoteFailed: the template is gone or could not fork.
@@ -136,14 +142,17 @@ class Zygote:
                 on_finished=self._fences.discard,
                 place=None if self.isolation.fenced else plain.private_directory(self._instance),
                 binds=self.spec.binds,
+                within=None if within is None else within.snapshot,
             )
             self._fences.add(sandbox)
             try:
                 if ahead is not None:
                     assert self.isolation.fenced, "a plain process does not know where its code will be"
                     sandbox.limit(ahead.limits)
-                self._fork(sandbox, ahead, hurried)
+                self._fork(sandbox, ahead, hurried, within)
                 await sandbox.wait_ready()
+                if within is not None:
+                    await sandbox.carry()
             except asyncio.CancelledError:
                 sandbox.begin_kill()
                 raise
@@ -154,16 +163,20 @@ class Zygote:
             self._spawned += 1
             return sandbox
 
-    def _fork(self, sandbox: fence.Sandbox, ahead: spec.Ahead | None, hurried: bool) -> None:
+    def _fork(self, sandbox: fence.Sandbox, ahead: spec.Ahead | None, hurried: bool, within: fence.Within | None) -> None:
         """Ask the template for a process; the answer goes to the sandbox, whether somebody waits for it or not."""
         number = next(self._numbers)
         names, fds, close = sandbox.descriptors_for_template()
-        outer_id = 0 if self.isolation.rootless else OUTER_IDS[next(self._outer_ids) % len(OUTER_IDS)]
+        message: dict[str, Any] = {"id": number, "names": names}
+        if within is not None:
+            sandbox.outer_id = within.snapshot.outer_id
+            message["within"] = {"task": within.task, "opt": within.opt, "tmp_bytes": within.tmp_bytes}
+        elif not self.isolation.rootless:
+            sandbox.outer_id = OUTER_IDS[next(self._outer_ids) % len(OUTER_IDS)]
         try:
-            request = {"id": number, "outer_id": outer_id, "names": names, "hurried": hurried}
             if ahead is not None:
-                request["ahead"] = sandbox.ahead_request(ahead)
-            self._channel.send(request, fds)
+                message["ahead"] = sandbox.ahead_request(ahead)
+            self._channel.send({**message, "outer_id": sandbox.outer_id, "hurried": hurried}, fds)
             self._forks[number] = sandbox
         except OSError as refused:
             sandbox.stillborn(ZygoteFailed(self.spec.name, "send to the template", refused.errno or 0))
@@ -177,6 +190,8 @@ class Zygote:
                 self.base_bytes = message["base_bytes"]
                 if not self._ready.done():
                     self._ready.set_result(None)
+            case {"event": "warmed"} if not self._warmed.done():
+                self._warmed.set_result(None)
             case {"event": "forked"} if not fds:
                 failure = ZygoteFailed(self.spec.name, "receive the process", errno.EMFILE)
                 self._forks.pop(message["id"]).stillborn(failure)

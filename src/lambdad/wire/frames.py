@@ -51,6 +51,8 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     system_log_level: str = ""
     initialization_type: str = "on-demand"
     runtime_version_arn: str = ""
+    snapshot: str = ""  # names what a version with SnapStart is restored from; equal for its environments
+    credentials_until_ms: int = 0  # Unix time at which those in `environment` end
 
 
 # Server to worker.
@@ -90,6 +92,18 @@ class Compile(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
     job_id: str
     runtime: str
     directory: str
+
+
+class Build(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """Run the Init phase of a version with SnapStart once, and keep a snapshot; answered by Built. Free where there is one."""
+
+    spec: EnvironmentSpec
+
+
+class Forget(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """A snapshot is needed no more; environments restored from it live on. No answer."""
+
+    snapshot: str
 
 
 # Worker to server.
@@ -158,14 +172,29 @@ class Compiled(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True)
     ended: bool = False
 
 
+class Built(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """The Init phase of a version with SnapStart has ended."""
+
+    environment_id: str
+    error_type: str = ""  # "" if it went well
+    reason: str = ""  # why not, for people
+    not_kept: str = ""  # it went well, and yet no snapshot could be kept: why, for people
+
+
+class SnapshotMissing(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """An environment is initialised the long way, since there is no snapshot (any more); a Build would change that."""
+
+    environment_id: str
+
+
 class LogEvents(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
     """What environments wrote: (environment id, Unix time in ms, line without its newline), in order for each environment."""
 
     events: list[tuple[str, int, str]]
 
 
-ToWorker: TypeAlias = Start | Invoke | Stop | Prepare | Compile
-ToServer: TypeAlias = Welcome | Prepared | Ready | Answer | Freed | Stopped | Compiled | LogEvents
+ToWorker: TypeAlias = Start | Invoke | Stop | Prepare | Compile | Build | Forget
+ToServer: TypeAlias = Welcome | Prepared | Ready | Answer | Freed | Stopped | Compiled | Built | SnapshotMissing | LogEvents
 AnyMessage: TypeAlias = ToWorker | ToServer
 
 _encoder = msgspec.msgpack.Encoder()

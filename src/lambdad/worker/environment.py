@@ -20,7 +20,7 @@ from lambdad.machines import extensions, json_lines, platform_text, telemetry
 from lambdad.sandbox import fence
 from lambdad.sandbox import spec as sandbox_spec
 from lambdad.wire import frames
-from lambdad.worker import endpoint, output, platform_log, runtime_api
+from lambdad.worker import endpoint, output, platform_log, role_credentials, runtime_api
 from lambdad.worker.crew import Crew
 from lambdad.worker.ports import Exit, Sandbox
 from lambdad.worker.telemetry import Budget, Hub
@@ -64,6 +64,8 @@ class _Invocation:
 class Environment:
     """One execution environment. `invoke` and `stop` are called by the worker's host; the rest happens by itself."""
 
+    LOST = "lost: "  # how the reason of a Stopped begins when the fence has gone
+
     def __init__(
         self,
         spec: frames.EnvironmentSpec,
@@ -82,6 +84,7 @@ class Environment:
         missing_program: str = "",
         extension_programs: Sequence[tuple[str, Any]] = (),
         telemetry_budget: Budget | None = None,
+        credentials_token: str = "",
     ) -> None:
         self.spec = spec
         self.connections: set[runtime_api.RuntimeApi] = set()
@@ -97,6 +100,9 @@ class Environment:
         self._notices = notices
         self._program = program
         self._missing_program = missing_program
+        self._credentials_token = credentials_token
+        self._reason = "stopped"  # what the server is told at the end
+        self._restore: tuple[float, int] | None = None  # milliseconds of a restore, and those billed, until they have been reported
         self._loop = asyncio.get_running_loop()
         self._state = machine.begin(time.monotonic())
         self._timer: asyncio.TimerHandle | None = None
@@ -121,7 +127,6 @@ class Environment:
     # What the host calls.
     async def run(self) -> None:
         """Initialise, serve until stopped, and leave nothing behind. Announces itself Ready, and at the end Stopped."""
-        reason = "stopped"
         relay = endpoint.Relay(self._upstream)
         server = await self._loop.create_server(lambda: runtime_api.RuntimeApi(self), sock=self._sandbox.runtime_listener)
         relay_server = await self._loop.create_server(relay.accept, sock=self._sandbox.endpoint_listener)
@@ -129,18 +134,14 @@ class Environment:
         watcher: asyncio.Task[None] | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._platform.init_start()
-                for notice in self._notices:
-                    self._emit_now(notice)
-                limit_s = machine.init_limit_s(self.spec.initialization_type, self.spec.timeout_s)
-                self._state = machine.begin(time.monotonic(), limit_s)
+                self._begin()
                 self._set_timer()
                 try:
                     first = self.crew.begin()
                     for one in first:
                         self._actions.put_nowait(one)
                     if not first:
-                        await self._launch(self._sandbox.assign)
+                        await self._launch(self._put_to_work)
                         watcher = tasks.create_task(self._watch(self._launches))
                     while (command := await self._actions.get()) is not None:
                         match command:
@@ -166,7 +167,7 @@ class Environment:
                 except fence.AssignFailed as error:
                     # The fence itself is gone; where its first process has the function's own user, a function can do that.
                     log.warning("environment.lost environment_id=%s error=%s", self.spec.environment_id, error)
-                    reason = f"lost: {error}"
+                    self._reason = f"{self.LOST}{error}"
                 if watcher is not None:
                     watcher.cancel()
                 self.crew.drain()
@@ -174,7 +175,7 @@ class Environment:
         except Exception as error:
             # Safe to go on: one environment is given up, with its sandbox; the others share nothing with it.
             log.exception("environment.failed environment_id=%s", self.spec.environment_id)
-            reason = f"failed: {type(error).__name__}"
+            self._reason = f"failed: {type(error).__name__}"
         finally:
             self._clear_timer()
             self._state = machine.Environment(machine.State.STOPPED)
@@ -191,7 +192,18 @@ class Environment:
             await self._sandbox.kill()
             current = self._current
             lost = current.invoke.request_id if current is not None and current.started and not current.answered else ""
-            self._send(frames.Stopped(environment_id=self.spec.environment_id, reason=reason, request_id=lost), b"")
+            self._send(frames.Stopped(environment_id=self.spec.environment_id, reason=self._reason, request_id=lost), b"")
+
+    def _begin(self) -> None:
+        """Write what the log begins with, and begin the first phase."""
+        self._platform.init_start()
+        for notice in self._notices:
+            self._emit_now(notice)
+        limit_s = machine.init_limit_s(self.spec.initialization_type, self.spec.timeout_s)
+        self._state = machine.begin(time.monotonic(), limit_s)
+
+    async def _put_to_work(self, assignment: Any) -> None:
+        await self._sandbox.assign(assignment)
 
     def invoke(self, invoke: frames.Invoke, payload: bytes) -> None:
         """Run an invocation; its Answer is sent when it has ended, or Stopped when the environment has."""
@@ -247,6 +259,19 @@ class Environment:
     def init_error_posted(self, body: bytes, error_type: str) -> None:
         self._failure = (error_type, body)
         self._feed(machine.InitErrorPosted())
+
+    def restore_next_called(self, connection: runtime_api.RuntimeApi) -> None:
+        if not self.spec.snapshot:
+            raise runtime_api.NoSuchThing
+        connection.restored()  # what is initialised here runs here
+
+    def restore_error_posted(self, body: bytes, error_type: str) -> None:
+        if not self.spec.snapshot:
+            raise runtime_api.NoSuchThing
+        self.init_error_posted(body, error_type)
+
+    def credentials(self, authorization: str) -> bytes:
+        return role_credentials.answer(self.spec, self._credentials_token, authorization)
 
     def _hang_up(self) -> None:
         """Close what processes left behind that are no more."""
@@ -309,8 +334,7 @@ class Environment:
                     self._send(freed, b"")
                 case machine.Announce(init_s):
                     if self._state.state is machine.State.READY:
-                        self._init_ms = init_s * 1000
-                        self._platform.init_report(init_ms=init_s * 1000, phase="init", status="", error_type="")
+                        self._initialised(init_s)
                         self._hub.end_of_init()
                     self._send(frames.Ready(environment_id=self.spec.environment_id, init_ms=init_s * 1000), b"")
                     self._limit()
@@ -326,6 +350,10 @@ class Environment:
         self._set_timer()
         idle = self._state.request_id is None and self._state.state in (machine.State.READY, machine.State.SETTLING)
         self.idle_since_s = self._loop.time() if idle and (self.crew.state is None or self.crew.is_quiet) else None
+
+    def _initialised(self, init_s: float) -> None:
+        self._init_ms = init_s * 1000
+        self._platform.init_report(init_ms=init_s * 1000, phase="init", status="", error_type="")
 
     def _limit(self) -> None:
         try:
@@ -536,12 +564,15 @@ class Environment:
 
     def _figure(self, current: _Invocation, ended: _Ended, duration_ms: float, extensions_ms: float | None = None) -> platform_log.Report:
         """Return the figures of an invocation as of now."""
+        restore_ms, billed_restore_ms = self._restore or (None, 0)
         return platform_log.Report(
             request_id=current.invoke.request_id,
             duration_ms=duration_ms,
-            billed_ms=platform_text.billed_ms(duration_ms, self._init_ms or 0.0),
+            billed_ms=platform_text.billed_ms(duration_ms, (self._init_ms or 0.0) + billed_restore_ms),
             max_memory_mib=self._peak_mib(),
             init_ms=self._init_ms,
+            restore_ms=restore_ms,
+            billed_restore_ms=billed_restore_ms,
             status=ended.status,
             error_type=ended.error_type if ended.status == "error" else "",
             succeeded=not ended.function_error,
@@ -551,7 +582,7 @@ class Environment:
     def _report(self, current: _Invocation, ended: _Ended, duration_ms: float, extensions_ms: float | None = None) -> platform_log.Report:
         """Write the end of an invocation."""
         report = self._figure(current, ended, duration_ms, extensions_ms)
-        self._init_ms = None
+        self._init_ms = self._restore = None
         self._figures = (report.duration_ms, report.billed_ms, extensions_ms or 0.0)
         self._platform.end(report, current.invoke.trace_id)
         return report

@@ -8,14 +8,14 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Protocol, TypeAlias
 
 from lambdad.kit.clock import NowMs
 from lambdad.wire import frames
-from lambdad.worker import compiling, endpoint, output, telemetry
+from lambdad.worker import compiling, endpoint, output, ports, snapshots, telemetry
 from lambdad.worker.environment import Environment
-from lambdad.worker.ports import Sandbox
+from lambdad.worker.restored import RestoredEnvironment
 
 log = logging.getLogger("lambdad.worker")
 
@@ -23,7 +23,7 @@ LOG_FLUSH_S = 0.04
 LOG_RETRY_S = 0.005
 LOG_BACKLOG_BYTES = 256 * 1024
 SWEEP_S = 0.25
-PREPARE_WITHIN_S = 2.5  # then a function has to do without
+PREPARE_WITHIN_S = 1.0  # then a function has to do without
 WRITE_LIMIT_BYTES = 256 * 1024 * 1024  # a server that reads no more is gone
 
 
@@ -31,19 +31,7 @@ class NoRuntime(Exception):
     """Nothing on this machine runs a runtime; the text says what is missing and how to add it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A stem cell and what makes it an environment of a function."""
-
-    sandbox: Sandbox
-    assignment: Any
-    limits: Any  # once Init has ended
-    runtime_version: str
-    runtime_version_arn: str
-    notices: tuple[str, ...] = ()  # lines for the function's log, such as that another minor version of the language is used
-    program: str = ""  # the entrypoint that is executed; "" where AWS starts the runtime from a shell
-    extensions: tuple[tuple[str, Any], ...] = ()  # names and programs of external extensions
-    missing_program: str = ""  # what to say because there is no such entrypoint; "" if there is
+Prepared: TypeAlias = ports.Prepared
 
 
 class Kitchen(Protocol):
@@ -65,7 +53,7 @@ class Kitchen(Protocol):
         """
         ...
 
-    async def prepare_compiler(self, runtime: str, directory: str) -> tuple[Sandbox, Any] | None:
+    async def prepare_compiler(self, runtime: str, directory: str) -> tuple[ports.Sandbox, Any] | None:
         """
         Return a stem cell and an assignment that makes it write compiled modules to its output; None where there is nothing to compile.
 
@@ -88,6 +76,7 @@ class Worker:
         freeze_after_s: float,
         may_connect: Callable[[socket.socket], bool],
         upstream: tuple[str, int],
+        most_snapshots: int = 0,
     ) -> None:
         self.environments: dict[str, Environment] = {}
         self._kitchen = kitchen
@@ -105,6 +94,7 @@ class Worker:
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._preparing: set[asyncio.Task[None]] = set()
+        self._snapshots = snapshots.Snapshots(kitchen.prepare, tasks, self._logs, now_ms, self._upstream, most_snapshots)
 
     def accept(self) -> "ServerConnection":
         """Make the protocol of a connection that was just accepted."""
@@ -160,6 +150,10 @@ class Worker:
             case frames.Compile():
                 if self._connection is not None:
                     self._keep(self._tasks.create_task(compiling.run(message, self._kitchen, self._connection)))
+            case frames.Build(spec=spec):
+                self._keep(self._tasks.create_task(self._build(spec, self._connection)))
+            case frames.Forget(snapshot=snapshot):
+                self._snapshots.forget(snapshot)
             case _:
                 raise frames.FrameError(f"a server said {type(message).__name__}")
 
@@ -185,8 +179,11 @@ class Worker:
                 connection.send(message, body)
 
         environment_id = spec.environment_id
+        copy: snapshots.Copy | None = None
         try:
-            prepared = await self._kitchen.prepare(spec)
+            if spec.snapshot:
+                copy = await self._snapshots.take(spec.snapshot)
+            prepared = await self._kitchen.prepare(spec) if copy is None else replace(copy.kept.prepared, sandbox=copy.sandbox)
         except NoRuntime as error:
             send(frames.Stopped(environment_id=environment_id, reason=f"no runtime: {error}"), b"")
             return
@@ -197,31 +194,57 @@ class Worker:
             return
         finally:
             self._starting.pop(environment_id, None)
-        environment = Environment(
+        notices = prepared.notices
+        if spec.snapshot and copy is None:
+            if self._snapshots.is_missing(spec.snapshot):
+                send(frames.SnapshotMissing(environment_id=environment_id), b"")
+            notices += tuple(filter(None, [self._snapshots.notice(spec.snapshot)]))
+        environment = (Environment if copy is None else RestoredEnvironment)(
             spec,
             prepared.sandbox,
             prepared.assignment,
             prepared.limits,
             runtime_version=prepared.runtime_version,
             runtime_version_arn=prepared.runtime_version_arn,
-            notices=prepared.notices,
+            notices=notices,
             program=prepared.program,
             missing_program=prepared.missing_program,
             extension_programs=prepared.extensions,
             telemetry_budget=self._telemetry,
+            credentials_token=prepared.credentials_token,
             upstream=self._upstream,
             send=send,
             logs=self._logs,
             now_ms=self._now_ms,
         )
-        if connection is not self._connection:
-            await prepared.sandbox.kill()
-            return
-        self.environments[environment_id] = environment
         try:
+            if connection is not self._connection:
+                await prepared.sandbox.kill()
+                return
+            self.environments[environment_id] = environment
+            if copy is not None and isinstance(environment, RestoredEnvironment):
+                environment.snapshot_bytes = copy.kept.memory_bytes
             await environment.run()
         finally:
             self.environments.pop(environment_id, None)
+            if copy is not None:
+                self._snapshots.ended(copy, environment.lost if isinstance(environment, RestoredEnvironment) else "")
+
+    async def _build(self, spec: frames.EnvironmentSpec, connection: "ServerConnection | None") -> None:
+        """Run the Init phase of a version with SnapStart. Whatever happens, the server hears Built."""
+        environment_id = spec.environment_id
+        try:
+            built = await self._snapshots.build(spec)
+        except NoRuntime as error:
+            built = frames.Built(environment_id=environment_id, error_type="InvalidRuntime", reason=str(error))
+        except (OSError, asyncio.CancelledError) as error:
+            log.error("snapshot.unmade environment_id=%s error=%s", environment_id, error)
+            reason = f"The snapshot could not be made: {error}"
+            built = frames.Built(environment_id=environment_id, error_type="InternalError", reason=reason)
+        if connection is not None and connection is self._connection:
+            while self._logs:
+                self._send_log_batch()
+            connection.send(built, b"")
 
     # Logs.
     def _logs_waiting(self) -> None:
@@ -257,6 +280,7 @@ class Worker:
         self._drop_environments()
         while self._running:
             await asyncio.wait(self._running)
+        await self._snapshots.close()
 
     async def sweep(self) -> None:
         """Freeze what is idle, until cancelled."""

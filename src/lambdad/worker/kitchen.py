@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from lambdad.wire import frames
 from lambdad.worker import host
 from lambdad.worker.pools import Pools
 from lambdad.worker.ports import Sandbox
+from lambdad.worker.runtime_api import CREDENTIALS
 from lambdad.worker.stems import StemPool
 from lambdad.worker.stove import Stove, Template
 
@@ -98,6 +100,7 @@ class Kitchen:
         template = self._templates.get(key)
         if template is None:
             template = self._templates[key] = self._stove.open_template(plan, self._tasks)
+            template.on_warmed = functools.partial(self._pools.renew, key)
             if plan.kind is plans.Kind.EXEC and plan.match.interpreter is not None:
                 self._tasks.create_task(threads.run(_read_through, plan.match.interpreter.path))
         return template
@@ -133,12 +136,15 @@ class Kitchen:
         # Where there is no fence the sandbox puts the places where these really are in the place of their names.
         plan = plans.launch(match, memory_mib=spec.memory_mib, customer=customer, files=self._files, fenced=fenced)
         sandbox = await self._stems(plan, spec.memory_mib).take()
+        template = self._template(self._stove.key(plan), plan)
+        token = secrets.token_urlsafe(32) if spec.snapshot else ""
         facts = _facts(
             spec,
             runtime_api=sandbox.runtime_api,
             endpoint_url=sandbox.endpoint,
             task_root=_TASK_ROOT,
             runtime_dir=plans.RUNTIME_DIR if fenced or not plan.bootstrap else str(Path(plan.bootstrap).parent),
+            token=token,
         )
         variables = environment.build(match.runtime, facts, customer, plan.environment)
         if plan.bootstrap:
@@ -169,6 +175,10 @@ class Kitchen:
             program=command[0] if command and match.interpreter is None else "",
             extensions=extensions,
             missing_program="" if found else plans.missing_entrypoint(plan),
+            credentials_token=token,
+            spawn_copy=lambda: template.spawn_within(
+                self._stove.within(sandbox, task=spec.task, opt=spec.layers or None, tmp_bytes=limits.tmp_bytes)
+            ),
         )
 
     async def prepare_compiler(self, runtime: str, directory: str) -> tuple[Sandbox, Any] | None:
@@ -246,7 +256,9 @@ def _read_through(path: str) -> None:
             pass
 
 
-def _facts(spec: frames.EnvironmentSpec, *, runtime_api: str, endpoint_url: str, task_root: str, runtime_dir: str) -> environment.Facts:
+def _facts(
+    spec: frames.EnvironmentSpec, *, runtime_api: str, endpoint_url: str, task_root: str, runtime_dir: str, token: str
+) -> environment.Facts:
     return environment.Facts(
         handler=spec.handler,
         region=spec.region,
@@ -263,6 +275,8 @@ def _facts(spec: frames.EnvironmentSpec, *, runtime_api: str, endpoint_url: str,
         task_root=task_root,
         runtime_dir=runtime_dir,
         credentials=_credentials(spec.environment),
+        credentials_uri=f"http://{runtime_api}{CREDENTIALS}" if token else "",
+        credentials_token=token,
     )
 
 

@@ -23,6 +23,8 @@ class Report:
     billed_ms: int
     max_memory_mib: int
     init_ms: float | None
+    restore_ms: float | None = None
+    billed_restore_ms: int = 0
     status: str = ""  # "timeout" or "error" where the platform ended it; "" where the runtime answered, be it with an error
     error_type: str = ""
     succeeded: bool = True
@@ -38,7 +40,7 @@ class Observer(Protocol):
 
 
 class PlatformLog:
-    """Write INIT_START, START, END, REPORT and their JSON twins."""
+    """Write INIT_START, RESTORE_START, START, END, REPORT and their JSON twins."""
 
     def __init__(
         self,
@@ -63,21 +65,60 @@ class PlatformLog:
         """Say whether anybody wants records."""
         return self._json or (self._observer is not None and self._observer.listening)
 
-    def init_start(self) -> None:
+    def init_start(self, phase: str = "init") -> None:
         if self._recorded:
             record: dict[str, telemetry.Json] = {
                 "initializationType": self._spec.initialization_type,
-                "phase": "init",
-                "runtimeVersion": self._runtime_version,
-                "runtimeVersionArn": self._runtime_version_arn,
-                "functionName": self._spec.function_name,
-                "functionVersion": self._spec.version,
-                "instanceId": self._spec.environment_id,
-                "instanceMaxMemory": self._spec.memory_mib,
+                "phase": phase,
+                **self._who(),
             }
             self._event("platform.initStart", record, "INFO")
         if not self._json:
             self._emit(platform_text.init_start_line(self._runtime_version, self._runtime_version_arn))
+
+    def _who(self) -> dict[str, telemetry.Json]:
+        return {
+            "runtimeVersion": self._runtime_version,
+            "runtimeVersionArn": self._runtime_version_arn,
+            "functionName": self._spec.function_name,
+            "functionVersion": self._spec.version,
+            "instanceId": self._spec.environment_id,
+            "instanceMaxMemory": self._spec.memory_mib,
+        }
+
+    def restore_start(self) -> None:
+        if self._json:
+            self._event("platform.restoreStart", self._who(), "INFO")
+        else:
+            self._emit(platform_text.restore_start_line(self._runtime_version, self._runtime_version_arn))
+
+    def restore_report(self, *, restore_ms: float, status: str = "", error_type: str = "") -> None:
+        """Say how a restore ended; `status` is "" for success, else "timeout" or "error"."""
+        if not self._json:
+            self._emit(platform_text.restore_report_line(restore_ms=restore_ms, status=status, error_type=error_type))
+            return
+        record: dict[str, telemetry.Json] = {"status": status or "success"}
+        if error_type:
+            record["errorType"] = error_type
+        self._event("platform.restoreRuntimeDone", record, "WARN" if status else "DEBUG")
+        record = {**record, "metrics": {"durationMs": round(restore_ms, 3)}}
+        self._event("platform.restoreReport", record, "WARN" if status else "INFO")
+
+    def snapshot_report(self, *, init_ms: float, status: str = "", error_type: str = "") -> None:
+        """Say how the Init phase of a snapshot ended; unlike others it is reported if it went well, too."""
+        if not self._json:
+            self._emit(platform_text.init_report_line(init_ms=init_ms, phase="init", status=status, error_type=error_type))
+            return
+        record: dict[str, telemetry.Json] = {
+            "initializationType": self._spec.initialization_type,
+            "phase": "snap-start",
+            "status": status or "success",
+        }
+        if error_type:
+            record["errorType"] = error_type
+        self._event("platform.initRuntimeDone", record, "WARN" if status else "DEBUG")
+        record = {**record, "metrics": {"durationMs": round(init_ms, 3)}}
+        self._event("platform.initReport", record, "WARN" if status else "INFO")
 
     def init_report(self, *, init_ms: float, phase: str, status: str, error_type: str) -> None:
         if self._recorded:
@@ -162,6 +203,9 @@ class PlatformLog:
             }
             if report.init_ms is not None:
                 metrics["initDurationMs"] = round(report.init_ms, 3)
+            if report.restore_ms is not None:
+                metrics["restoreDurationMs"] = round(report.restore_ms, 3)
+                metrics["billedRestoreDurationMs"] = report.billed_restore_ms
             record: dict[str, telemetry.Json] = {
                 "requestId": report.request_id,
                 "metrics": metrics,
@@ -174,7 +218,7 @@ class PlatformLog:
                 record["spans"] = [span]
             if self._observer is not None:
                 self._observer.platform("platform.end", {"requestId": report.request_id})
-            self._event("platform.report", record, "WARN" if report.status else "INFO", trace_id)
+            self._event("platform.report", record, "INFO" if record["status"] == "success" else "WARN", trace_id)
         if self._json:
             return
         self._emit(platform_text.end_line(report.request_id))
@@ -186,6 +230,8 @@ class PlatformLog:
                 memory_mib=self._spec.memory_mib,
                 max_memory_mib=report.max_memory_mib,
                 init_ms=report.init_ms,
+                restore_ms=report.restore_ms,
+                billed_restore_ms=report.billed_restore_ms,
                 status=report.status,
                 error_type=report.error_type,
             )

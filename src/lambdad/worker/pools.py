@@ -54,6 +54,12 @@ class Pools:
         self._bound()
         return kept.pool
 
+    def renew(self, key: str) -> None:
+        """Replace the stem cells of a kind, because better ones can be made now."""
+        kept = self._kept.get(key)
+        if kept is not None:
+            kept.pool.renew()
+
     def _bound(self) -> None:
         """Give up the pools that were used longest ago, down to the bounds; never the one used last."""
         executed = [(key, kept) for key, kept in self._kept.items() if kept.executed]

@@ -1,7 +1,8 @@
 """What the worker needs of the sandbox: one stem cell, made ahead, that becomes an environment."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 
@@ -65,6 +66,12 @@ class Sandbox(Protocol):
 
     def limit(self, limits: Any) -> None: ...
 
+    async def keep(self, port: int) -> None: ...
+
+    async def restore(self, limits: Any) -> None: ...
+
+    def drop_snapshot(self) -> None: ...
+
     def freeze(self) -> None: ...
 
     def thaw(self) -> None: ...
@@ -78,3 +85,20 @@ class Spawn(Protocol):
     """Makes a stem cell. Raises OSError."""
 
     async def __call__(self, *, hurried: bool) -> Sandbox: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A stem cell and what makes it an environment of a function."""
+
+    sandbox: Sandbox
+    assignment: Any
+    limits: Any  # once Init has ended
+    runtime_version: str
+    runtime_version_arn: str
+    notices: tuple[str, ...] = ()  # lines for the function's log, such as that another minor version of the language is used
+    program: str = ""  # the entrypoint that is executed; "" where AWS starts the runtime from a shell
+    extensions: tuple[tuple[str, Any], ...] = ()  # names and programs of external extensions
+    missing_program: str = ""  # what to say because there is no such entrypoint; "" if there is
+    credentials_token: str = ""  # of a version with SnapStart: what opens the credentials that the Runtime API has
+    spawn_copy: Callable[[], Awaitable[Sandbox]] | None = None  # makes a fence for a copy of `sandbox`, once that is kept

@@ -23,6 +23,9 @@ PREFIX = "/2018-06-01/runtime/"
 NEXT = PREFIX + "invocation/next"
 INVOCATION = PREFIX + "invocation/"
 INIT_ERROR = PREFIX + "init/error"
+RESTORE_NEXT = PREFIX + "restore/next"
+RESTORE_ERROR = PREFIX + "restore/error"
+CREDENTIALS = "/2021-04-23/credentials"
 MAX_CONNECTIONS = 64
 REFUSED_LINGER_S = 5.0
 
@@ -63,6 +66,18 @@ class Environment(Protocol):
     def oversize_posted(self, request_id: str) -> None: ...
 
     def init_error_posted(self, body: bytes, error_type: str) -> None: ...
+
+    def restore_next_called(self, connection: "RuntimeApi") -> None:
+        """Answer `restored` now or later. Raises NoSuchThing where there is no SnapStart."""
+        ...
+
+    def restore_error_posted(self, body: bytes, error_type: str) -> None:
+        """Hear that a hook failed after the restore. Raises NoSuchThing where there is no SnapStart."""
+        ...
+
+    def credentials(self, authorization: str) -> bytes:
+        """Return the role's credentials as JSON. Raises NoSuchThing where they are in variables, Forbidden for a wrong token."""
+        ...
 
 
 class RuntimeApi(http1.Connection):
@@ -116,12 +131,23 @@ class RuntimeApi(http1.Connection):
             elif method == "POST" and target == INIT_ERROR:
                 self._environment.init_error_posted(request.body, _error_type(request.headers))
                 self.respond(202, _JSON, _ACCEPTED)
+            elif method == "GET" and target == RESTORE_NEXT:
+                self._environment.restore_next_called(self)
+            elif method == "POST" and target == RESTORE_ERROR:
+                self._environment.restore_error_posted(request.body, _error_type(request.headers))
+                self.respond(202, _JSON, _ACCEPTED)
+            elif method == "GET" and target == CREDENTIALS:
+                self.respond(200, _JSON, self._environment.credentials(request.headers.get("authorization", "")))
             elif method == "GET" and target in ("/ping", "/2018-06-01/ping"):
                 self.respond(200, [("content-type", "text/plain")], b"pong")
             elif extensions_api.is_one(target):
                 extensions_api.handle(self, self._environment.crew, request)
             else:
                 self.respond(404, _JSON, _error("NotFound", f"There is no {method} {target[:200]} here."))
+        except NoSuchThing:
+            self.respond(404, _JSON, _error("NotFound", f"There is no {method} {target[:200]} here."))
+        except Forbidden:
+            self.respond(403, _JSON, _error("AccessDenied", "The authorization token is not the one of this environment."))
         except machine.IllegalEvent as error:
             self.polling = False
             text = f"State transition failed for runtime. Error: {error}"
@@ -158,10 +184,26 @@ class RuntimeApi(http1.Connection):
             return
         self.respond(202, _JSON, _ACCEPTED)
 
+    def restored(self) -> None:
+        """Answer the pending `restore/next`: this is a restored environment, or one that needs none."""
+        self.respond(200, [], b"")
+
+    def local_port(self) -> int:
+        """Return the runtime's own port of this connection."""
+        return int(self.transport.get_extra_info("peername")[1])
+
     def deliver(self, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Answer the pending `next` with an invocation."""
         self.polling = False
         self.respond(200, headers, body)
+
+
+class NoSuchThing(Exception):
+    """What was asked for belongs to SnapStart, and this environment has none."""
+
+
+class Forbidden(Exception):
+    """Credentials were asked for without the token."""
 
 
 class UnknownRequest(Exception):

@@ -37,6 +37,7 @@ class StemPool:
         self._least = min(least, most)
         self._most = most
         self._spare: collections.deque[Sandbox] = collections.deque()
+        self._outdated: set[Sandbox] = set()  # some of the spare ones
         self._taken_at_s: collections.deque[float] = collections.deque(maxlen=MOST_SPARE)
         self._wanted = asyncio.Event()
         self._wanted.set()
@@ -57,6 +58,7 @@ class StemPool:
         self._wanted.set()
         while self._spare:
             sandbox = self._spare.popleft()
+            self._outdated.discard(sandbox)
             if not sandbox.is_lost():
                 return sandbox
             await sandbox.kill()
@@ -64,7 +66,7 @@ class StemPool:
 
     async def wait_filled(self, *, booted: bool = False) -> None:
         """
-        Wait until the pool has been filled, or could not be, for the first time.
+        Wait until the first stem cell is there, or could not be made.
 
         Args:
             booted: wait, too, until the one that would be taken next has booted.
@@ -73,9 +75,23 @@ class StemPool:
         if booted and self._spare:
             await self._spare[0].wait_booted()
 
+    def renew(self) -> None:
+        """Replace all that are spare, one after the other, by new ones."""
+        self._outdated.update(self._spare)
+        self._wanted.set()
+
     def note_given_up(self) -> None:
         """Hear that `run` has ended, or will never begin: whoever waits waits for nothing."""
         self._filled.set()
+
+    def add(self, sandbox: Sandbox) -> None:
+        """Keep a stem cell that somebody else has made."""
+        self._spare.append(sandbox)
+
+    async def close(self) -> None:
+        """Kill what is spare."""
+        while self._spare:
+            await self._spare.popleft().kill()
 
     def _target(self) -> int:
         since_s = self._loop.time() - DEMAND_WINDOW_S
@@ -90,20 +106,17 @@ class StemPool:
                 await self._fill()
                 self._filled.set()
                 if not await self._wanted_within(SURPLUS_AFTER_S if len(self._spare) > self._least else None):
-                    await self._spare.pop().kill()
+                    await self._drop(self._spare[-1])
                 elif self._spare:
                     await asyncio.sleep(REFILL_AFTER_S)
         finally:
-            for sandbox in self._spare:
-                await sandbox.kill()
-            self._spare.clear()
+            await self.close()
 
     async def _fill(self) -> None:
         for lost in [sandbox for sandbox in self._spare if sandbox.is_lost()]:
-            self._spare.remove(lost)
             log.warning("stem.lost")
-            await lost.kill()
-        while len(self._spare) < self._target():
+            await self._drop(lost)
+        while len(self._spare) - len(self._outdated) < self._target():
             try:
                 sandbox = await self._spawn(hurried=False)
             except OSError as error:
@@ -112,7 +125,16 @@ class StemPool:
                 await asyncio.sleep(RETRY_S)
             else:
                 self._spare.append(sandbox)
+                self._filled.set()
                 sandbox.when_lost(self._note_lost)
+        while self._outdated:
+            await self._drop(next(iter(self._outdated)))
+
+    async def _drop(self, sandbox: Sandbox) -> None:
+        self._outdated.discard(sandbox)
+        if sandbox in self._spare:
+            self._spare.remove(sandbox)
+            await sandbox.kill()
 
     def _note_lost(self, sandbox: Sandbox) -> None:
         if sandbox in self._spare:

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,13 @@ class Template:
         self._lock = asyncio.Lock()
         self._zygote: zygote.Zygote | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self.on_warmed: Callable[[], None] = lambda: None  # what it forks from now on is better than what it has forked
         self._program_bytes: dict[tuple[str, ...], int] = {}  # of programs executed ahead
 
     async def spawn(self, ahead: spec.Ahead | None = None, *, hurried: bool = False) -> fence.Sandbox:
         """Return a new stem cell; arguments as for `zygote.Zygote.spawn`. Raises OSError, whatever the step was that failed."""
+        if hurried:
+            ahead = None  # to boot with a rehearsal takes longer than to boot
         try:
             running = await self._running()
             try:
@@ -45,6 +49,13 @@ class Template:
             self._program_bytes[ahead.argv] = 0
             self._tasks.create_task(self._measure(ahead.argv, made))
         return made
+
+    async def spawn_within(self, within: fence.Within) -> fence.Sandbox:
+        """Return a fence for a copy of a snapshot. Raises OSError, whatever the step was that failed."""
+        try:
+            return await (await self._running()).spawn(within=within)
+        except (zygote.ZygoteFailed, fence.SpawnFailed) as error:
+            raise OSError(error.errno, str(error)) from error
 
     def shared_bytes(self, ahead: spec.Ahead | None) -> int:
         """Return what each environment uses without being charged with it: of the template, or of a program's file; 0 if not known yet."""
@@ -84,6 +95,8 @@ class Template:
                 self._spec, code_store=self._stove.code_store, cgroups=self._stove.cgroups, isolation=self._stove.isolation
             ) as running:
                 ready.set_result(running)
+                await running.wait_warmed()
+                self.on_warmed()
                 await asyncio.Event().wait()
         except zygote.ZygoteFailed as error:
             if ready.done():
@@ -150,6 +163,11 @@ class Stove:
                 directories=plan.directories,
             )
         return Template(self, zygote_spec, tasks)
+
+    def within(self, snapshot: Any, *, task: str, opt: str | None, tmp_bytes: int) -> fence.Within:
+        """Say where a fence for a copy is made; the snapshot is one of our sandboxes."""
+        assert isinstance(snapshot, fence.Sandbox)
+        return fence.Within(snapshot, task, opt, tmp_bytes)
 
     def assignment(
         self,

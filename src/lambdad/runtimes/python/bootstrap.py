@@ -2,7 +2,7 @@
 
 Standard library only, any CPython from 3.8 on, one file: it is bound to /var/runtime/bootstrap.py inside an environment.
 
-* In a template process: ``preload()`` once, then in each forked child ``main(payload)``.
+* In a template process: ``preload()`` once, ``preload_later()`` when there is time, then in each forked child ``main(payload)``.
 * As a plain process: ``python3 bootstrap.py``, with everything in the environment variables.
 
 Source: Lambda Developer Guide, "Using the Lambda runtime API" and "Log and monitor Python Lambda functions".
@@ -72,6 +72,19 @@ class RuntimeApi:
         """Wait for the next event; return (status, headers with lower-case names, body)."""
         return self._exchange(self._next, b"")
 
+    def wait_restored(self):
+        """Wait until this process is (a copy of) what was kept; return the status.
+
+        In a copy the connection is gone, which is noticed here as if the other side had closed it, and asked again on a new one.
+        """
+        request = self._next.replace(b"invocation/next", b"restore/next", 1)
+        try:
+            return self._exchange(request, b"")[0]
+        except (OSError, EOFError):
+            if self._socket is not None:
+                self._close()
+            return self._exchange(request, b"")[0]
+
     def post(self, path, body, headers=()):
         """Post ``body``; return the status."""
         head = ["POST %s%s HTTP/1.1" % (_API, path), "Content-Type: application/json"]
@@ -91,6 +104,7 @@ class RuntimeApi:
                 if begun:
                     raise
         self._socket = socket.create_connection(self._address)
+        self._socket.settimeout(None)  # whatever the function has made the default
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._send(head, body)
         return self._receive()
@@ -614,17 +628,34 @@ def _become_function(payload):
     os.environ.pop("LAMBDAD_LAYERS_ROOT", None)
 
 
+def preload_later():
+    """
+    Import boto3, where the platform brings it: what many functions need, and takes so long that the first one should not wait for it.
+
+    Where that fails nothing of it stays, and the function's own import will say so.
+    """
+    if not os.path.isdir(os.path.join(_RUNTIME_DIR, "boto3")):
+        return
+    before, path = set(sys.modules), list(sys.path)
+    try:
+        preload(_SDK)
+    except Exception:
+        sys.path[:] = path
+        for name in set(sys.modules) - before:
+            del sys.modules[name]
+
+
 def _resident_bytes():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def preload(modules=None):
+def preload(modules=()):
     """Import what every function needs, in a template process, before it is forked.
 
     Args:
-        modules: further modules, found in /var/runtime or on ``sys.path``; None means boto3, where the platform brings it. Functions
-            that never import them do not see them, and a function that brings its own copy of one of them gets its own.
+        modules: further modules, found in /var/runtime or on ``sys.path``. Functions that never import them do not see them, and a
+            function that brings its own copy of one of them gets its own.
 
     Ordering: call before any thread is started, with /var/runtime in place; ends with the garbage collector frozen, so that
     collections in the children leave the shared pages alone.
@@ -637,9 +668,7 @@ def preload(modules=None):
             importlib.import_module(name)
         except ImportError:
             pass  # an interpreter built without it; the function's own import will say so
-    base_bytes = _resident_bytes()
-    if modules is None:
-        modules = _SDK if os.path.isdir(os.path.join(_RUNTIME_DIR, "boto3")) else ()
+    base_bytes = base_bytes or _resident_bytes()
     before = set(sys.modules)
     path = list(sys.path)
     if modules and _RUNTIME_DIR not in sys.path:
@@ -838,11 +867,11 @@ def _read_models_ahead(loaders):
 # --- Invoke ----------------------------------------------------------------------------------------------------------
 
 
-def _post_error(api, path, error, headers=()):
+def _post_error(api, path, error, headers=(), kind=""):
     payload, cause = _report(error)
     _log_error(payload)
     _flush()
-    headers = [*headers, ("Lambda-Runtime-Function-Error-Type", payload["errorType"])]
+    headers = [*headers, ("Lambda-Runtime-Function-Error-Type", kind or payload["errorType"])]
     if cause and len(cause) <= _MAX_CAUSE_BYTES:
         headers.append(("Lambda-Runtime-Function-XRay-Error-Cause", cause))
     api.post(path, json.dumps(payload).encode(), headers)
@@ -887,6 +916,61 @@ def _invoke(api, handler, encoder, headers, body):
     api.post(path + "response", answer, echo)  # a refusal (413) has been recorded by the platform: nothing to do
 
 
+# --- SnapStart -------------------------------------------------------------------------------------------------------
+
+
+def _hooks(which):
+    """Return the hooks that the function registered, if it did: with AWS's package in its zip, or with the one beside this file."""
+    module = sys.modules.get("snapshot_restore_py")
+    return getattr(module, which)() if module is not None else []
+
+
+def _take_snapshot(api):
+    """Run the hooks before the snapshot, wait through it, and run those after the restore. Returns an exit status, None to go on."""
+    import gc
+
+    try:
+        hooks = _hooks("get_before_snapshot")
+        while hooks:
+            function, args, kwargs = hooks.pop()
+            function(*args, **kwargs)
+    except Exception as error:  # whatever a hook raises is the outcome of Init
+        _post_error(api, "init/error", error, kind="Runtime.BeforeSnapshotError")
+        return 64
+    _flush()
+    gc.collect()
+    gc.freeze()  # so that collections in the copies leave the shared pages alone
+    status = api.wait_restored()
+    if status != 200:
+        sys.stderr.write("the Runtime API answered %d to restore/next\n" % status)
+        return 1
+    _draw_anew()
+    try:
+        for function, args, kwargs in _hooks("get_after_restore"):
+            function(*args, **kwargs)
+    except Exception as error:  # whatever a hook raises is the outcome of the restore
+        _post_error(api, "restore/error", error, kind="Runtime.AfterRestoreError")
+        return 65
+    _flush()
+    return None
+
+
+def _draw_anew():
+    """Give what draws random numbers in this process's own memory a new seed, so that no two copies draw the same.
+
+    What asks the kernel (``os.urandom``, ``secrets``, ``uuid.uuid4``, ``random.SystemRandom``) never does.
+    """
+    random.seed()
+    if "_ssl" in sys.modules:
+        sys.modules["_ssl"].RAND_add(os.urandom(64), 64.0)
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is not None:
+        tempfile._name_sequence = None
+    uuid = sys.modules.get("uuid")
+    if uuid is not None:
+        uuid._node = uuid._last_timestamp = None
+
+
 def _run(payload):
     global _request_id
     if "compile" in payload:
@@ -901,6 +985,10 @@ def _run(payload):
         _post_error(api, "init/error", error)
         return 1
     encoder = _make_encoder()
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        left = _take_snapshot(api)
+        if left is not None:
+            return left
     while True:
         status, headers, body = api.next_event()
         if status != 200:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -9,7 +10,7 @@ import signal
 import socket
 from typing import Any, NoReturn
 
-from . import kernel, network, runtime, wire
+from . import kernel, network, runtime, snapshot, tracing, wire
 
 # Files and directories of a fresh /proc that tell about, or act on, the machine as a whole.
 MASKED_FILES = (
@@ -19,12 +20,22 @@ MASKED_FILES = (
 MASKED_DIRECTORIES = ("acpi", "asound", "bus", "driver", "fs", "irq", "scsi", "sysvipc", "tty", "dynamic_debug")
 SHARED_MEMORY = "mode=1777,size=64m"
 DEFAULT_TMP = "mode=1777,size=512m,nr_inodes=200k"
-# What process 1 of a fence needs for the rest of its life: mounts, namespaces, and making runtime processes.
+# What process 1 of a fence needs for the rest of its life: mounts, namespaces, making runtime processes, and keeping one as a
+# snapshot. (An ordinary user's init does not even see its own runtime process in a /proc with hidepid by its group alone.)
 CAPABILITIES = frozenset((
     kernel.CAP_CHOWN, kernel.CAP_DAC_READ_SEARCH, kernel.CAP_KILL, kernel.CAP_SETGID, kernel.CAP_SETUID,
-    kernel.CAP_SETPCAP, kernel.CAP_SYS_ADMIN, kernel.CAP_SETFCAP,
+    kernel.CAP_SETPCAP, kernel.CAP_SYS_ADMIN, kernel.CAP_SETFCAP, kernel.CAP_SYS_PTRACE,
 ))  # fmt: skip
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
+
+
+class _Carrier:
+    """What of a copy was made ahead: see ``snapshot.Snapshot.carry``."""
+
+    def __init__(self, tracee: tracing.Tracee, home: int, freezer: list[int]) -> None:
+        self.tracee = tracee
+        self.home = home
+        self.freezer = freezer
 
 
 class Init:
@@ -49,6 +60,10 @@ class Init:
         self.stem_ready: int | None = None  # where it says that it has booted
         self.placed = False
         self.programs: dict[int, int] = {}  # pid to the number that the worker gave it
+        self.within = bool(config.get("within"))  # this fence is inside a snapshot's, and gets a copy of it as its runtime
+        self.snapshot: snapshot.Snapshot | None = None
+        self.carriers: dict[int, _Carrier] = {}  # by the number by which the worker knows them
+        self.copies: dict[int, tuple[int, list[int]]] = {}  # pid to the number by which the worker knows it, and its freezer
 
     def run(self) -> runtime.Entry:
         """Fence this process in and serve the worker. Returns only in a runtime process, with what it is to call."""
@@ -61,9 +76,10 @@ class Init:
         # Elsewhere SIGTERM stays what it is for process 1, nothing: an unprivileged function may have the right to send it.
         if not swift:
             signal.signal(signal.SIGTERM, self._leave)
-        kernel.die_with_parent(signal.SIGKILL if swift else signal.SIGTERM)
+        if not self.within:  # else it ends with the snapshot's fence, whose pid namespace is around its own
+            kernel.die_with_parent(signal.SIGKILL if swift else signal.SIGTERM)
         listeners = self._build() if self.config["fenced"] else self._open_plain()
-        entry = self._start_runtime(self.config.get("ahead"))
+        entry = None if self.within else self._start_runtime(self.config.get("ahead"))
         if entry is not None:
             return entry
         wire.send(self.control, {"event": "ready", "addresses": [list(one.getsockname()) for one in listeners]},
@@ -78,13 +94,12 @@ class Init:
         kernel.set_host_name(self.config["host_name"])
         self._mount_proc()
         kernel.mount("tmpfs", "/dev/shm", "tmpfs", SAFE | kernel.MS_NOEXEC, SHARED_MEMORY)
-        kernel.mount("tmpfs", "/tmp", "tmpfs", SAFE, DEFAULT_TMP)
+        kernel.mount("tmpfs", "/tmp", "tmpfs", SAFE, self.config.get("tmp", DEFAULT_TMP))
         network.bring_up([address for address, _ in self.config["listen"] if not address.startswith("127.")])
         listeners = [network.listener(address, port) for address, port in self.config["listen"]]
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0, step="PR_SET_DUMPABLE")
         runtime._write_quietly("/proc/self/oom_score_adj", "-1000")
-        # An ordinary user's init does not see its own runtime process in a /proc with hidepid by its group alone.
-        kernel.set_capabilities(CAPABILITIES | ({kernel.CAP_SYS_PTRACE} if self.config["rootless"] else set()))
+        kernel.set_capabilities(CAPABILITIES)
         return listeners
 
     def _open_plain(self) -> list[socket.socket]:
@@ -98,7 +113,8 @@ class Init:
             kernel.mount("proc", "/mnt/proc", "proc", flags, "hidepid=2")
         except kernel.StepFailed:
             kernel.mount("proc", "/mnt/proc", "proc", flags)
-        kernel.umount("/proc")
+        if not self.within:  # there it is locked; it is covered, and nothing in the fence can take the cover away
+            kernel.umount("/proc")
         kernel.mount("/mnt/proc", "/proc", None, kernel.MS_MOVE)
         present = frozenset(os.listdir("/proc"))
         for name in MASKED_FILES:
@@ -107,6 +123,9 @@ class Init:
         for name in MASKED_DIRECTORIES:
             if name in present:
                 kernel.mount("/mnt/empty", "/proc/" + name, None, kernel.MS_BIND)
+        if self.within:
+            # The copy's pid is to be another one than the snapshot's: libraries notice by it that they were forked, and draw new seeds.
+            runtime._write_quietly("/proc/sys/kernel/ns_last_pid", str(100 + int.from_bytes(os.urandom(2), "big") % 30000))
         kernel.bind("/proc/sys", "/proc/sys", read_only=True)
 
     # -- the runtime process
@@ -250,6 +269,19 @@ class Init:
                 wire.send(self.control, {"event": "assigned"})
             elif kind in ("freeze", "thaw"):
                 self._signal_all(signal.SIGSTOP if kind == "freeze" else signal.SIGCONT)
+            elif kind == "keep":
+                self._keep(request["port"])
+            elif kind == "carry":
+                self._carry(request, fds)
+            elif kind == "copy":
+                self._copy(request["number"])
+            elif kind == "abandon":
+                self._abandon(request["number"])
+            elif kind == "drop" and self.snapshot is not None:
+                for number in list(self.carriers):
+                    self._abandon(number)
+                self.snapshot.drop()
+                self.snapshot = None
         except OSError as refused:
             step = getattr(refused, "step", kind)
             wire.send(self.control, {"event": "broken", "step": step, "errno": refused.errno})
@@ -336,6 +368,66 @@ class Init:
             self._close_stem()
         return True
 
+    # -- snapshots
+
+    def _keep(self, port: int) -> None:
+        """Keep the runtime process as it stands, and tell the worker, with the namespaces that copies' fences are made in."""
+        try:
+            self.snapshot = snapshot.Snapshot(self.runtime_pid, self.output, port)
+        except snapshot.NotKept as refused:
+            wire.send(self.control, {"event": "not_kept", "text": str(refused)})
+            return
+        except OSError as refused:
+            text = "the kernel refuses: %s" % refused
+            wire.send(self.control, {"event": "not_kept", "text": text})
+            return
+        places = ("/proc/%d/ns/user" % self.runtime_pid, "/proc/self/ns/pid")
+        fds = [os.open(place, os.O_RDONLY | os.O_CLOEXEC) for place in places]
+        wire.send(self.control, {"event": "kept"}, fds)
+        for fd in fds:
+            os.close(fd)
+
+    def _carry(self, request: dict[str, Any], fds: list[int]) -> None:
+        """Prepare a copy for the fence whose process 1 is behind the first descriptor."""
+        number = request["number"]
+        try:
+            if self.snapshot is None:
+                raise kernel.StepFailed("carry", errno.ESRCH)
+            named = list(zip(request["names"], fds))
+            output = next(fd for name, fd in named if name == "output")
+            procs = [fd for name, fd in named if name == "procs"]
+            home = kernel.pid_of(next(fd for name, fd in named if name == "home"))
+            tracee = self.snapshot.carry(home, output, procs)
+            self.carriers[number] = _Carrier(tracee, home, [os.dup(fd) for name, fd in named if name == "freezer"])
+        except OSError as refused:
+            self._tell_failed(number, refused)
+        else:
+            wire.send(self.control, {"event": "carried", "number": number})
+
+    def _copy(self, number: int) -> None:
+        """Let a copy of the snapshot run where its carrier stands."""
+        carrier = self.carriers.pop(number, None)
+        try:
+            if self.snapshot is None or carrier is None:
+                raise kernel.StepFailed("copy", errno.ESRCH)
+            pid = self.snapshot.copy(carrier.tracee, carrier.home)
+        except OSError as refused:
+            self._tell_failed(number, refused)
+            return
+        self.copies[pid] = (number, carrier.freezer)
+        wire.send(self.control, {"event": "copied", "number": number})
+
+    def _abandon(self, number: int) -> None:
+        carrier = self.carriers.pop(number, None)
+        if carrier is not None:
+            snapshot.end(carrier.tracee)
+            for fd in carrier.freezer:
+                os.close(fd)
+
+    def _tell_failed(self, number: int, refused: OSError) -> None:
+        step = getattr(refused, "step", "copy")
+        wire.send(self.control, {"event": "copy_failed", "number": number, "step": step, "errno": refused.errno})
+
     def _reap(self) -> None:
         while True:
             try:
@@ -347,13 +439,20 @@ class Init:
             self._note_end(pid, status, usage.ru_maxrss)
 
     def _note_end(self, pid: int, status: int, peak_kib: int) -> None:
-        program = self.programs.pop(pid, None)
-        if program is None and pid != self.runtime_pid:
+        if os.WIFSTOPPED(status):
             return
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         code = None if number is not None else os.WEXITSTATUS(status)
+        if pid in self.copies:
+            copy, freezer = self.copies.pop(pid)
+            for fd in freezer:
+                os.close(fd)
+            end = {"number": copy, "code": code, "signal": number, "peak_bytes": peak_kib * 1024}
+            wire.send(self.control, {"event": "copy_exit", **end})
+        program = self.programs.pop(pid, None)
         if program is not None:
             wire.send(self.control, {"event": "program_exit", "program": program, "code": code, "signal": number})
+        if pid != self.runtime_pid:
             return
         self.runtime_pid = 0
         end = {"generation": self.generation, "code": code, "signal": number, "peak_bytes": peak_kib * 1024}
@@ -380,8 +479,9 @@ class Init:
 
     def _leave(self, *_: object) -> NoReturn:
         """End, and with this process 1 the whole fence."""
-        if self.freezer is not None:
-            os.write(self.freezer, b"THAWED")
+        frozen = [] if self.freezer is None else [self.freezer]
+        for fd in frozen + [fd for _, freezer in self.copies.values() for fd in freezer]:
+            _write_quietly(fd, b"THAWED")
         if not self.config["fenced"]:
             self._signal_all(signal.SIGCONT)
             self._signal_all(signal.SIGKILL)
@@ -413,6 +513,14 @@ def _any_child() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _write_quietly(fd: int, data: bytes) -> None:
+    """Write where the file may have gone: a copy's cgroup goes before the snapshot does."""
+    try:
+        os.write(fd, data)
+    except OSError:
+        pass
 
 
 def _kill_quietly(pid: int, number: int) -> None:

@@ -221,6 +221,17 @@ def open_pidfd(pid: int) -> int:
     return _call("pidfd_open", pid, 0)
 
 
+def pid_of(pidfd: int) -> int:
+    """Return the pid behind a pidfd, as this process's /proc shows it. Raises StepFailed when it is gone, or not to be seen from here."""
+    with open("/proc/self/fdinfo/%d" % pidfd, encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                pid = int(line.split()[1])
+                if pid > 0:
+                    return pid
+    raise StepFailed("read a pidfd", errnos.ESRCH)
+
+
 def close_descriptors(keep: frozenset[int]) -> None:
     """Close every descriptor that is not in ``keep``."""
     first = 0

@@ -9,18 +9,20 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import select
 import signal
 import socket
 import sys
-from typing import Any
+from typing import Any, Callable
 
-from . import init, kernel, runtime, wire
+from . import init, kernel, nested, runtime, wire
 
 CAPABILITIES = init.CAPABILITIES | {kernel.CAP_NET_ADMIN, kernel.CAP_SYS_PTRACE, kernel.CAP_SYS_RESOURCE}
 
 _POOL_BYTES = 16384 if sys.version_info >= (3, 10) else 4096  # of CPython's allocator, for objects of one size
 _MOST_PLUGS = 200000  # of one size
 _PLUGS: list[object] = []
+IDLE_MS = 250  # what comes sooner than that belongs to the same occasion
 
 
 def main(fd: int) -> None:
@@ -46,15 +48,22 @@ def main(fd: int) -> None:
         wire.send(control, {"event": "broken", "step": "preload", "errno": 0, "text": repr(refused)})
         raise
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the worker watches fences by pidfd; nobody waits for them here
+    late = getattr(sys.modules.get("__preloaded__"), "preload_later", None)
+    _settle(for_good=late is None)
+    base_bytes = getattr(sys.modules.get("__preloaded__"), "base_bytes", 0)
+    wire.send(control, {"event": "ready", "python": kernel.exact_python(), "base_bytes": base_bytes})
+    entry = _serve(control, config, own_pid_namespace, late)
+    if entry is not None:
+        sys.exit(entry())
+
+
+def _settle(for_good: bool) -> None:
+    """Arrange memory so that forks are cheap; huge pages only when nothing more will be loaded."""
     gc.collect()
     _PLUGS.extend(_fill_holes())
     gc.freeze()
-    kernel.settle_memory()
-    base_bytes = getattr(sys.modules.get("__preloaded__"), "base_bytes", 0)
-    wire.send(control, {"event": "ready", "python": kernel.exact_python(), "base_bytes": base_bytes})
-    entry = _serve(control, config, own_pid_namespace)
-    if entry is not None:
-        sys.exit(entry())
+    if for_good:
+        kernel.settle_memory()
 
 
 def _fill_holes() -> list[object]:
@@ -91,12 +100,25 @@ def _preload(path: str) -> None:
         module.preload()
 
 
-def _serve(control: socket.socket, config: dict[str, Any], own_pid_namespace: int) -> runtime.Entry | None:
+def _serve(control: socket.socket, config: dict[str, Any], own_pid_namespace: int, late: Callable[[], None] | None) -> runtime.Entry | None:
+    """Fork on request. What may be loaded later is loaded once nobody has asked for a while; then the worker is told."""
+    asked = select.poll()
+    asked.register(control, select.POLLIN)
     while True:
+        if late is not None and not asked.poll(IDLE_MS):
+            late()
+            late = None
+            _settle(for_good=True)
+            wire.send(control, {"event": "warmed"})
         received = wire.receive(control)
         if received is None:
             return None
         request, fds = received
+        if request.get("within"):
+            entry = _serve_within(control, config, own_pid_namespace, request, fds)
+            if entry is not None:
+                return entry
+            continue
         try:
             pid = _fork_fence(config, own_pid_namespace)
             if pid == 0:
@@ -112,6 +134,28 @@ def _serve(control: socket.socket, config: dict[str, Any], own_pid_namespace: in
             os.close(pidfd)
         for fd in fds:
             os.close(fd)
+
+
+def _serve_within(
+    control: socket.socket, config: dict[str, Any], own_pid_namespace: int, request: dict[str, Any], fds: list[int]
+) -> runtime.Entry | None:
+    """Make a fence inside a snapshot's. Who answers is the process in between, which knows process 1."""
+    named = dict(zip(request["names"], fds))
+    try:
+        pid = nested.fork_into(named["pid_namespace"], own_pid_namespace)
+    except OSError as refused:
+        step = getattr(refused, "step", "fork")
+        wire.send(control, {"event": "failed", "id": request["id"], "step": step, "errno": refused.errno})
+        pid = -1
+    if pid == 0:
+        os.close(own_pid_namespace)
+        inner = nested.become_first(config, control, request, named["user_namespace"])
+        for name in ("pid_namespace", "user_namespace"):
+            os.close(named[name])
+        return _become_init(inner, request, fds)
+    for fd in fds:
+        os.close(fd)
+    return None
 
 
 def _fork_fence(config: dict[str, Any], own_pid_namespace: int) -> int:

@@ -7,6 +7,8 @@
     ├── ResourceConflict        409 ResourceConflictException
     ├── PreconditionFailed      412 PreconditionFailedException
     ├── CodeStorageExceeded     400 CodeStorageExceededException
+    ├── SnapStartFailed         400 SnapStartException
+    ├── SnapStartTimeout        408 SnapStartTimeoutException
     ├── PolicyLengthExceeded    400 PolicyLengthExceededException
     └── TooLarge                413 RequestEntityTooLargeException (front end, no ``Type``)
 
@@ -88,6 +90,25 @@ class PolicyLengthExceeded(AwsError):
             status=400,
             members=_USER,
         )
+
+
+class SnapStartFailed(AwsError):
+    """A version with SnapStart could not be initialised, or one of its environments could not be restored."""
+
+    def __init__(self) -> None:
+        text = (
+            "AWS Lambda could not invoke your SnapStart function. If this error persists, check your function's CloudWatch logs "
+            "for initialization errors."
+        )
+        super().__init__("SnapStartException", text, status=400, members=_USER)
+
+
+class SnapStartTimeout(AwsError):
+    """An environment was not restored within ten seconds."""
+
+    def __init__(self) -> None:
+        text = "Lambda couldn't restore the snapshot within the timeout limit."
+        super().__init__("SnapStartTimeoutException", text, status=408, members=_USER)
 
 
 class TooLarge(AwsError):

@@ -14,7 +14,8 @@ from lambdad.model import limits
 from lambdad.model.errors import AwsError
 from lambdad.model.function import FunctionKey, InvocationType, LogType
 from lambdad.model.ids import RequestId
-from lambdad.model.invocation import Invocation, Outcome, RuntimeUnavailable, SystemFailure, Throttled
+from lambdad.model.invocation import Invocation, Outcome, RestoreFailed, RuntimeUnavailable, SystemFailure, Throttled
+from lambdad.services.lambda_ import errors
 from lambdad.services.lambda_.registry import Registry, Target
 from lambdad.services.lambda_.rules import names, payloads
 from lambdad.services.ports import CallContext, Handler
@@ -103,7 +104,7 @@ class Invocations:
 
         Raises:
             AwsError: ResourceNotFound, ResourceConflict (not Active), InvalidRequestContent, RequestTooLarge,
-                TooManyRequests with its reason, InvalidRuntime, Service.
+                TooManyRequests with its reason, InvalidRuntime, SnapStartFailed, SnapStartTimeout, Service.
         """
         named = names.named(context.account, context.region, request["FunctionName"], request.get("Qualifier"))
         target = self._invoker.resolve(named.key, named.qualifier)
@@ -126,6 +127,8 @@ class Invocations:
             )
         except Throttled as refused:
             raise too_many_requests(refused.reason) from refused
+        except RestoreFailed as refused:
+            raise (errors.SnapStartTimeout() if refused.timed_out else errors.SnapStartFailed()) from refused
         except RuntimeUnavailable as refused:
             raise AwsError("InvalidRuntimeException", str(refused), status=502, members={"Type": "User"}) from refused
         except SystemFailure as refused:

@@ -66,6 +66,22 @@ class Bytecode(Protocol):
         ...
 
 
+class Snapshots(Protocol):
+    """Snapshots of versions with SnapStart."""
+
+    def expect(self, version: FunctionVersion) -> None:
+        """Hear of a version that was Active before this server was started."""
+        ...
+
+    async def build(self, version: FunctionVersion) -> None:
+        """Run a version's Init phase once, and keep a snapshot where that is possible. Waits for a worker.
+
+        Raises:
+            PreparationFailed: Init failed, and what to show.
+        """
+        ...
+
+
 class LayerResolver(Protocol):
     """Layer versions that functions refer to."""
 

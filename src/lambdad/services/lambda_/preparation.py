@@ -6,8 +6,8 @@ It hears of unsettled versions from the registry, so that neither a caller who g
 import logging
 from collections.abc import Awaitable, Callable
 
-from lambdad.model.function import LATEST, Function, FunctionKey, FunctionVersion, StateReasonCode
-from lambdad.services.lambda_.ports import Bytecode, Code, PreparationFailed
+from lambdad.model.function import LATEST, Function, FunctionKey, FunctionVersion, State, StateReasonCode
+from lambdad.services.lambda_.ports import Bytecode, Code, PreparationFailed, Snapshots
 from lambdad.services.lambda_.registry import Change, Registry, Spawn
 from lambdad.services.lambda_.rules import lifecycle
 
@@ -25,6 +25,7 @@ class Preparation:
         self,
         registry: Registry,
         code: Code,
+        snapshots: Snapshots | None = None,
         *,
         spawn: Spawn,
         new_uuid: Callable[[], str],
@@ -34,6 +35,7 @@ class Preparation:
         self._registry = registry
         self._code = code
         self._bytecode = bytecode
+        self._snapshots = snapshots
         self._spawn = spawn
         self._new_uuid = new_uuid
         self._warm = warm
@@ -47,6 +49,9 @@ class Preparation:
         """
         for function in self._registry.everything():
             self._changed(function.key, None, function)
+            for version in function.versions.values():
+                if version.has_snapshots and version.state is State.ACTIVE and self._snapshots is not None:
+                    self._snapshots.expect(version)
         self._spawn(self._restore())
 
     async def _restore(self) -> None:
@@ -79,6 +84,8 @@ class Preparation:
         try:
             await self._make_ready(version)
             await self._warm(version)
+            if version.has_snapshots and self._snapshots is not None:
+                await self._snapshots.build(version)
         except PreparationFailed as error:
             log.warning("function.prepare.failed function=%s reason=%s", version.qualified_arn, error.reason)
             await self._fail(version, error.reason, error.code)

@@ -7,7 +7,7 @@ from lambdad.model.function import Function, FunctionVersion
 from lambdad.services.lambda_ import errors
 from lambdad.services.lambda_.functions import World
 from lambdad.services.lambda_.registry import Change, Registry
-from lambdad.services.lambda_.rules import lifecycle, names, paging, presentation, revisions, versions
+from lambdad.services.lambda_.rules import lifecycle, names, paging, presentation, revisions, snap_start, versions
 from lambdad.services.ports import CallContext, Handler
 
 Output = dict[str, Any]
@@ -45,7 +45,7 @@ class Versions:
                 description=request.get("Description"),
                 new_revision_ids=(self._world.new_uuid(), self._world.new_uuid()),
                 new_deployment_id=self._world.new_uuid(),
-                settled=True,
+                settled=not snap_start.applies(function.latest),
             )
             version = published.version
             return Change(published.function, presentation.configuration(version, version.qualified_arn))

@@ -21,7 +21,7 @@ from lambdad.model.function import (
     TracingMode,
 )
 from lambdad.services.lambda_ import errors
-from lambdad.services.lambda_.rules import environment, runtimes
+from lambdad.services.lambda_.rules import environment, runtimes, snap_start
 
 Parameters = Mapping[str, Any]
 
@@ -73,6 +73,11 @@ def check_create(parameters: Parameters, architectures: Collection[str]) -> None
     if len(parameters.get("Tags") or {}) > limits.TAGS_PER_RESOURCE:
         raise errors.InvalidParameterValue("Number of tags exceeds resource tag limit.")
     _check_settings(parameters)
+    snap_start.check(
+        (parameters.get("SnapStart") or {}).get("ApplyOn", SnapStartApplyOn.NONE),
+        parameters["Runtime"],
+        (parameters.get("EphemeralStorage") or {}).get("Size", limits.EPHEMERAL_STORAGE_DEFAULT_MIB),
+    )
 
 
 def check_update(parameters: Parameters) -> None:
@@ -141,8 +146,6 @@ def _check_settings(parameters: Parameters) -> None:
         raise errors.unsupported("VpcConfig")
     if (parameters.get("DeadLetterConfig") or {}).get("TargetArn"):
         raise errors.unsupported("DeadLetterConfig")
-    if (parameters.get("SnapStart") or {}).get("ApplyOn", SnapStartApplyOn.NONE) != SnapStartApplyOn.NONE:
-        raise errors.unsupported("SnapStart for published versions")
     for name in ("KMSKeyArn", "FileSystemConfigs"):
         if parameters.get(name):
             raise errors.unsupported(name)
@@ -196,6 +199,9 @@ def update(version: FunctionVersion, parameters: Parameters, layers: tuple[Layer
     """
     Apply a partial update: absent members keep their value, structures replace theirs, LoggingConfig merges.
 
+    Raises:
+        InvalidParameterValue: the settings together are impossible (SnapStart).
+
     Args:
         parameters: of UpdateFunctionConfiguration (or CreateFunction), checked.
         layers: the new ones, resolved; None keeps those there are.
@@ -226,13 +232,17 @@ def update(version: FunctionVersion, parameters: Parameters, layers: tuple[Layer
         changes["has_vpc_config"] = True
     if layers is not None:
         changes["layers"] = layers
-    return replace(
+    if (parameters.get("SnapStart") or {}).get("ApplyOn"):
+        changes["snap_start"] = SnapStartApplyOn(parameters["SnapStart"]["ApplyOn"])
+    changed = replace(
         version,
         **changes,
         revision_id=ids.revision_id,
         deployment_id=ids.deployment_id,
         last_modified=ids.last_modified,
     )
+    snap_start.check(changed.snap_start, changed.runtime or "", changed.ephemeral_storage_mib)
+    return changed
 
 
 def update_code(version: FunctionVersion, code: CodeReference, architectures: Sequence[str] | None, ids: Ids) -> FunctionVersion:

@@ -31,7 +31,10 @@ def require_invocable(version: FunctionVersion) -> None:
 
     Raises:
         ResourceConflict: its state is not Active.
+        SnapStartFailed: its Init phase failed, of which a snapshot should have been kept.
     """
+    if version.state is State.FAILED and version.has_snapshots:
+        raise errors.SnapStartFailed()
     if version.state is not State.ACTIVE:
         raise _in_state(version.state)
 

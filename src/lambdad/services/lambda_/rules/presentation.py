@@ -7,7 +7,7 @@ import base64
 from datetime import UTC, datetime
 from typing import Any
 
-from lambdad.model.function import Alias, FunctionVersion, LogFormat, SnapStartApplyOn, State
+from lambdad.model.function import Alias, FunctionVersion, LogFormat, State
 
 
 def timestamp(at_ms: int) -> str:
@@ -60,7 +60,10 @@ def in_list(version: FunctionVersion, arn: str) -> dict[str, Any]:
         "PackageType": version.package_type.value,
         "Architectures": [architecture.value for architecture in version.architectures],
         "EphemeralStorage": {"Size": version.ephemeral_storage_mib},
-        "SnapStart": {"ApplyOn": SnapStartApplyOn.NONE.value, "OptimizationStatus": "Off"},
+        "SnapStart": {
+            "ApplyOn": version.snap_start.value,
+            "OptimizationStatus": "On" if version.has_snapshots and version.state is State.ACTIVE else "Off",
+        },
         "LoggingConfig": _logging(version),
     }
     _put(shown, "Runtime", version.runtime)
