@@ -47,7 +47,12 @@ class Settings:
     interpreter_dirs: further folders to look for interpreters in.
     account_concurrency: concurrent executions for each account and region; AWS's default is 1,000.
     max_environments: environments that the worker holds at once; idle ones give way.
-    keep_alive_s: an idle environment is ended after this long. AWS keeps them for some minutes.
+    capacity_wait_s: how long an invocation waits for room when `max_environments` are all busy, before it is throttled.
+    keep_alive_s: an idle environment is ended after this long, until enough is known of how its function is used. AWS keeps them for some
+        minutes.
+    memory_low_percent: when less than this of the machine's memory is available, idle environments are ended. 0 switches it off.
+    memory_stall_percent: when something waited for memory in more than this share of the last ten seconds, and less than a quarter is
+        available, likewise. 100 switches it off.
     freeze_after_s: an idle environment is frozen after this long; long enough that a busy function is not thawed at each call.
     spare_environments: booted, unassigned environments kept for each runtime that is in use.
     snapshots: kept for versions with SnapStart, each in memory; beyond it the one used longest ago is given up. 0 keeps none.
@@ -67,7 +72,10 @@ class Settings:
     interpreter_dirs: tuple[str, ...] = ()
     account_concurrency: int = 1000
     max_environments: int = 1000
+    capacity_wait_s: float = 2.0
     keep_alive_s: float = 600.0
+    memory_low_percent: float = 5.0
+    memory_stall_percent: float = 10.0
     freeze_after_s: float = 1.5
     spare_environments: int = 2
     snapshots: int = 32

@@ -334,6 +334,53 @@ VERSIONS_AND_ALIASES = (
     Case("list_aliases", {"FunctionName": "nowhere"}, MISSING, f"Function not found: {NOWHERE}"),
 )
 
+UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
+NEITHER = "The function resource provided must be an alias or a published version."
+NOT_PROVISIONED = "No Provisioned Concurrency Config found for this function"
+
+
+def providing(error: tuple[Any, ...], message: str, name: str = NAME, qualifier: str = "1", wanted: int = 1) -> Case:
+    """Give a PutProvisionedConcurrencyConfig."""
+    given = {"FunctionName": name, "Qualifier": qualifier, "ProvisionedConcurrentExecutions": wanted}
+    return Case("put_provisioned_concurrency_config", given, error, message)
+
+
+PROVISIONED_CONCURRENCY = (
+    providing(INVALID, UNPUBLISHED, qualifier="$LATEST"),
+    providing(MISSING, f"Function not found: {ARN}:77", qualifier="77"),
+    providing(MISSING, f"Function not found: {NOWHERE}:1", name="nowhere"),
+    providing(MISSING, f"Cannot find alias arn: {ARN}:none", qualifier="none"),
+    providing(INVALID, QUALIFIERS, name=f"{NAME}:2"),
+    providing(UNTYPED, "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [1000].", wanted=1001),
+    providing(
+        UNTYPED,
+        "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [100].",
+        wanted=901,
+    ),
+    providing(
+        REJECTED,
+        violation(value("0", "provisionedConcurrentExecutions", "Member must have value greater than or equal to 1")),
+        wanted=0,
+    ),
+    Case(
+        "get_provisioned_concurrency_config",
+        {"FunctionName": NAME, "Qualifier": "1"},
+        (404, "ProvisionedConcurrencyConfigNotFoundException"),
+        NOT_PROVISIONED,
+    ),
+    Case("get_provisioned_concurrency_config", {"FunctionName": NAME, "Qualifier": "$LATEST"}, INVALID, NEITHER),
+    Case("get_provisioned_concurrency_config", {"FunctionName": NAME}, REJECTED, violation(null("qualifier"))),
+    Case("delete_provisioned_concurrency_config", {"FunctionName": NAME, "Qualifier": "$LATEST"}, INVALID, NEITHER),
+    Case("delete_provisioned_concurrency_config", {"FunctionName": NAME, "Qualifier": "77"}, MISSING, f"Function not found: {ARN}:77"),
+    Case("list_provisioned_concurrency_configs", {"FunctionName": "nowhere"}, MISSING, f"Function not found: {NOWHERE}"),
+    Case(
+        "list_provisioned_concurrency_configs",
+        {"FunctionName": NAME, "MaxItems": 51},
+        REJECTED,
+        violation(value("51", "maxItems", "Member must have value less than or equal to 50")),
+    ),
+)
+
 CONCURRENCY_AND_TAGS = (
     Case(
         "put_function_concurrency",
@@ -518,6 +565,7 @@ CASES = (
     *FUNCTIONS,
     *VERSIONS_AND_ALIASES,
     *CONCURRENCY_AND_TAGS,
+    *PROVISIONED_CONCURRENCY,
     *LAYERS,
     *PERMISSIONS,
     *INVOKE,

@@ -45,7 +45,7 @@ class World:
             raise AwsError("ResourceNotFoundException", "Function not found", status=404)
         return self.target
 
-    async def run(self, target: Any, payload: bytes, request_id: RequestId, *, trace_id: str = "") -> Outcome:
+    async def run(self, target: Any, payload: bytes, request_id: RequestId, *, trace_id: str = "", rate_limited: bool = True) -> Outcome:
         await asyncio.sleep(0)
         made = self.attempts.setdefault(request_id, [])
         made.append(self.now_ms)

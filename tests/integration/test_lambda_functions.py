@@ -84,7 +84,7 @@ async def test_functions_survive_a_restart(database_url: str) -> None:
         before = [await house.call("GetFunction", FunctionName="f", Qualifier=one) for one in ("$LATEST", "1", "live")]
     async with open_house(database_url) as house:
         after = [await house.call("GetFunction", FunctionName="f", Qualifier=one) for one in ("$LATEST", "1", "live")]
-        assert house.registry.reserved("000000000000", "us-east-1") == 5
+        assert house.registry.claimed("000000000000", "us-east-1") == 5
         function = house.registry.get("000000000000", "us-east-1", "f")
         assert function is not None and list(function.versions) == ["1", "2"] and function.next_version == 3
         assert function.serving is function.latest
@@ -421,7 +421,7 @@ async def test_reserved_concurrency(house: House) -> None:
         "AccountUsage": {"TotalCodeSize": 3 * 5 + 7, "FunctionCount": 3},
     }
     await house.call("DeleteFunction", FunctionName="f")
-    assert house.registry.reserved("000000000000", "us-east-1") == 0
+    assert house.registry.claimed("000000000000", "us-east-1") == 0
 
 
 async def test_tags(house: House) -> None:

@@ -9,6 +9,7 @@ from lambdad.wire import frames
 MESSAGES = st.one_of(
     st.builds(frames.Invoke, environment_id=st.text(), request_id=st.text(), invoked_arn=st.text(), want_tail=st.booleans()),
     st.builds(frames.Stop, environment_id=st.text()),
+    st.builds(frames.Load, available_bytes=st.integers(0, 2**53), total_bytes=st.integers(0, 2**53), stalled_percent=st.floats(0, 100)),
     st.builds(frames.Ready, environment_id=st.text(), init_ms=st.floats(0, 1e6)),
     st.builds(frames.LogEvents, events=st.lists(st.tuples(st.text(), st.integers(0, 2**53), st.text()), max_size=3)),
     st.builds(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdad.machines import concurrency, retry
-from lambdad.machines.concurrency import Counts, ThrottleReason
+from lambdad.machines.concurrency import Claim, Counts, ThrottleReason
 from lambdad.machines.retry import Condition, Failure, GiveUp, Retry
 
 
@@ -16,7 +16,7 @@ def test_a_reservation_is_a_limit_of_its_own():
     assert concurrency.admit(counts, "f", 1, 1) is ThrottleReason.RESERVED
     assert concurrency.admit(counts, "g", None, 1) is None
     assert concurrency.admit(counts, "h", None, 1) is ThrottleReason.ACCOUNT
-    concurrency.leave(counts, "f", was_reserved=True)
+    concurrency.leave(counts, "f", Claim.RESERVED)
     assert concurrency.admit(counts, "f", 1, 1) is None
 
 
@@ -27,7 +27,7 @@ def test_limits_hold_and_everything_that_left_is_gone(steps: list[tuple[str, int
     for function, reserved, departs in steps:
         if departs and inside:
             name, was_reserved = inside.pop(0)
-            concurrency.leave(counts, name, was_reserved=was_reserved)
+            concurrency.leave(counts, name, Claim.RESERVED if was_reserved else Claim.UNRESERVED)
         elif concurrency.admit(counts, function, reserved, limit) is None:
             inside.append((function, reserved is not None))
             if reserved is None:
@@ -35,7 +35,7 @@ def test_limits_hold_and_everything_that_left_is_gone(steps: list[tuple[str, int
             else:
                 assert sum(was and name == function for name, was in inside) <= reserved
     for name, was_reserved in inside:
-        concurrency.leave(counts, name, was_reserved=was_reserved)
+        concurrency.leave(counts, name, Claim.RESERVED if was_reserved else Claim.UNRESERVED)
     assert counts == Counts()
 
 

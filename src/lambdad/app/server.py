@@ -16,9 +16,11 @@ from typing import Any
 import uvloop
 
 from lambdad.app import memory
+from lambdad.app.provisioning import Provisioning
 from lambdad.dataplane.link import Link
 from lambdad.dataplane.plane import DataPlane
 from lambdad.kit import clock, http1
+from lambdad.model import limits
 from lambdad.model.function import Function, FunctionKey, FunctionVersion
 from lambdad.model.ids import AccountId
 from lambdad.server import listener
@@ -39,6 +41,7 @@ from lambdad.services.lambda_.layers import Layers
 from lambdad.services.lambda_.permissions import Permissions
 from lambdad.services.lambda_.ports import PreparationFailed
 from lambdad.services.lambda_.preparation import Preparation
+from lambdad.services.lambda_.provisioned_concurrency import ProvisionedConcurrencyConfigs
 from lambdad.services.lambda_.registry import Registry
 from lambdad.services.lambda_.rules import snap_start
 from lambdad.services.lambda_.service import LambdaService
@@ -168,6 +171,9 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             _SpecSource(settings, derived, now_ms),
             logs.store.append,
             keep_alive_s=settings.keep_alive_s,
+            capacity_wait_s=settings.capacity_wait_s,
+            memory_low_percent=settings.memory_low_percent,
+            memory_stall_percent=settings.memory_stall_percent,
         )
         link = Link(settings.worker_socket.relative_to(settings.data_dir), plane)
         plane.link = link
@@ -179,6 +185,10 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         registry = Registry(database, spawn)
         await registry.load()
         registry.on_change(_Retiring(plane))
+        provisioning = Provisioning(plane)
+        registry.on_change(provisioning)
+        registry.alias_in_effect = provisioning.alias_in_effect
+        provisioning.resume(registry.everything())
         plane.runtimes_in_use = lambda: {_kind(function.latest) for function in registry.everything() if function.latest.runtime}
         layers = Layers(
             database,
@@ -190,6 +200,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         await layers.load()
         invoker = Invoker(registry, plane, settings.account_concurrency, now_ms)
         events = AsyncEvents(database, invoker, now_ms, settings.async_in_flight)
+        unreserved_min = min(limits.UNRESERVED_CONCURRENT_EXECUTIONS_MIN, settings.account_concurrency // 10)
         lambda_ = LambdaService(
             registry,
             code,
@@ -202,9 +213,12 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
                 LayerPermissions(database, world.new_uuid),
                 Permissions(registry, world.new_uuid),
                 Invocations(invoker, events),
+                ProvisionedConcurrencyConfigs(
+                    registry, provisioning, world, account_limit=settings.account_concurrency, unreserved_min=unreserved_min
+                ),
             ),
             concurrency_limit=settings.account_concurrency,
-            unreserved_min=min(100, settings.account_concurrency // 10),
+            unreserved_min=unreserved_min,
         )
 
         async def interpreters() -> list[str]:

@@ -13,7 +13,7 @@ import uvloop
 from lambdad.app import isolation, launch, memory
 from lambdad.kit import clock
 from lambdad.runtimes import discovery, plans
-from lambdad.sandbox import cgroups, instances, probe
+from lambdad.sandbox import cgroups, instances, memory_load, probe
 from lambdad.settings import Settings
 from lambdad.wire import frames
 from lambdad.worker.host import Worker
@@ -76,6 +76,7 @@ async def _serve(settings: Settings, port: int, server_uid: int, fences: isolati
             may_connect=lambda sock: _peer_uid(sock) == server_uid,
             upstream=(host, port),
             most_snapshots=settings.snapshots,
+            read_load=_load,
         )
         path = settings.worker_socket.relative_to(settings.data_dir)
         with contextlib.suppress(FileNotFoundError):
@@ -89,6 +90,14 @@ async def _serve(settings: Settings, port: int, server_uid: int, fences: isolati
         server.close()
         await worker.close()
         await kitchen.close()
+
+
+def _load() -> frames.Load | None:
+    """Return how this machine is off for memory, as the server is told."""
+    read = memory_load.read()
+    if read is None:
+        return None
+    return frames.Load(available_bytes=read.available_bytes, total_bytes=read.total_bytes, stalled_percent=read.stalled_percent)
 
 
 def _peer_uid(sock: socket.socket) -> int:

@@ -11,10 +11,16 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from lambdad.dataplane import compilations, ports
-from lambdad.machines import assignment, concurrency
+from lambdad.dataplane.deployments import Deployment, Home, Running
+from lambdad.dataplane.idle import Idle
+from lambdad.dataplane.provisioned import Provisioned
+from lambdad.dataplane.room import Room
+from lambdad.machines import assignment, concurrency, keep_alive, provisioned
 from lambdad.model.function import FunctionKey, FunctionVersion
 from lambdad.model.invocation import Invocation, Outcome, RestoreFailed, RuntimeUnavailable, SystemFailure, Throttled
 from lambdad.wire import frames
@@ -30,36 +36,7 @@ RESTORE_TIMED_OUT = "restore timeout: "  # likewise, when an environment could n
 RESTORE_FAILED = "restore error: "  # or its function failed to take that up,
 RESTORE_LOST = "restore lost: "  # or there was nothing to restore it from any more
 NO_RUNTIME = "no runtime: "  # how a worker's Stopped.reason begins when it has no interpreter
-
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    """An admitted invocation, until it has left."""
-
-    invocation: Invocation
-    future: "asyncio.Future[Outcome]"
-    was_reserved: bool
-    overdue_at_s: float  # loop time by which it has ended, or its worker is at fault
-    answered: bool = False  # its caller has the answer, and extensions are still at work
-    moved: bool = False  # it has lost an environment before it had begun there
-
-
-@dataclass(slots=True, eq=False)
-class _Deployment:
-    """The environments of one deployment of a function version."""
-
-    version: FunctionVersion
-    pool: assignment.Pool[_Running] = field(default_factory=assignment.Pool)
-    retired: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Home:
-    """Where an environment belongs."""
-
-    deployment: _Deployment
-    spec: frames.EnvironmentSpec
-    made_at_s: float  # loop time
+INIT_FAILED = "init failed: "  # likewise, when an environment that nobody waits for could not be initialised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +49,17 @@ class Statistics:
     invocations: int
     cold_starts: int
     throttled: int
+    provisioned: int  # environments that are initialised
+    provisioned_busy: int
+    provisioned_invocations: int
+    spillovers: int  # invocations of a version with provisioned concurrency that none of it was free for
+    made_ahead: int
+    evicted: int
+
+
+def provision_failure(reason: str) -> str:
+    """Return the StatusReason for an environment that could not be initialised, from a worker's Stopped.reason."""
+    return "FUNCTION_ERROR_INIT_FAILURE" if reason.startswith(INIT_FAILED) else reason.removeprefix(NO_RUNTIME)
 
 
 class DataPlane:
@@ -83,6 +71,9 @@ class DataPlane:
         log_sink: ports.LogSink,
         *,
         keep_alive_s: float = 600.0,
+        capacity_wait_s: float = 0.0,
+        memory_low_percent: float = 0.0,
+        memory_stall_percent: float = 100.0,
     ) -> None:
         self.link: ports.WorkerLink | None = None  # set once by the composition root
         # Likewise: runtime and memory size (MiB) of the functions that there are.
@@ -91,20 +82,23 @@ class DataPlane:
         self._preparing: dict[tuple[str, int], asyncio.Event] = {}  # what the worker has been asked to prepare and has not answered
         self._make_spec = make_spec
         self._log_sink = log_sink
-        self._keep_alive_s = keep_alive_s
         self._loop = asyncio.get_running_loop()
-        self._deployments: dict[str, _Deployment] = {}  # by deployment id
-        self._homes: dict[str, _Home] = {}  # by environment id, until Stopped
-        self._leaving: set[str] = set()  # those of `_homes` that were told to stop; their last log lines are still to come
+        self.deployments: dict[str, Deployment] = {}  # by deployment id
+        self.homes: dict[str, Home] = {}  # by environment id, until Stopped
+        self.provisioned = Provisioned(self)
+        self._room = Room(self, wait_s=capacity_wait_s)
+        self._idle = Idle(self, keep_alive_s, memory_low_percent=memory_low_percent, memory_stall_percent=memory_stall_percent)
+        self._leaving: set[str] = set()  # those of `homes` that were told to stop; their last log lines are still to come
         self._counts: dict[tuple[str, str], concurrency.Counts] = {}
         self._builds: dict[str, tuple[frames.EnvironmentSpec, asyncio.Future[frames.Built]]] = {}  # by environment id
         self._snapshots: dict[str, FunctionVersion] = {}  # that a worker may hold, by deployment id
         self._present = asyncio.Event()  # a worker is there
         self._emptied: asyncio.Event | None = None  # set once the last environment is gone, while somebody waits for that
         self._invocations = self._cold_starts = self._throttled = 0
+        self._provisioned_invocations = self._spillovers = 0
 
     # Invoking.
-    def admit(self, invocation: Invocation, unreserved_limit: int) -> _Running:
+    def admit(self, invocation: Invocation, unreserved_limit: int) -> Running:
         """
         Count an invocation in.
 
@@ -112,14 +106,26 @@ class DataPlane:
             Throttled: it may not run now.
         """
         version = invocation.version
-        counts = self._counts.setdefault((version.account, version.region), concurrency.Counts())
+        now_s = self._loop.time()
+        overdue_at_s = now_s + version.timeout_s + OVERDUE_S
+        deployment = self.deployments.get(version.deployment_id)
+        if deployment is not None and deployment.kept is not None and self.provisioned.admits(deployment, now_s):
+            self._provisioned_invocations += 1
+            return Running(invocation, self._loop.create_future(), concurrency.Claim.PROVISIONED, now_s, overdue_at_s)
+        place = (version.account, version.region)
+        counts = self._counts.get(place)
+        if counts is None:
+            counts = self._counts[place] = concurrency.Counts()
         reserved = invocation.reserved_concurrency
-        reason = concurrency.admit(counts, version.name, reserved, unreserved_limit)
+        rate_limited = invocation.rate_limited
+        reason = concurrency.admit(counts, version.name, reserved, unreserved_limit, now_s, rate_limited=rate_limited)
         if reason is not None:
             self._throttled += 1
             raise Throttled(reason)
-        overdue_at_s = self._loop.time() + version.timeout_s + OVERDUE_S
-        return _Running(invocation, self._loop.create_future(), reserved is not None, overdue_at_s)
+        if deployment is not None and deployment.kept is not None:
+            self._spillovers += 1
+        claim = concurrency.Claim.UNRESERVED if reserved is None else concurrency.Claim.RESERVED
+        return Running(invocation, self._loop.create_future(), claim, now_s, overdue_at_s)
 
     async def invoke(self, invocation: Invocation, unreserved_limit: int) -> Outcome:
         """
@@ -141,7 +147,7 @@ class DataPlane:
         self._assign(running)
         return await running.future
 
-    async def _wait_for_worker(self, running: _Running) -> None:
+    async def _wait_for_worker(self, running: Running) -> None:
         try:
             async with asyncio.timeout(WORKER_WAIT_S):
                 await self._present.wait()
@@ -151,22 +157,45 @@ class DataPlane:
                 raise SystemFailure("there is no worker to run the function") from error
             raise
 
-    def _assign(self, running: _Running) -> None:
+    def _assign(self, running: Running) -> None:
         self._invocations += 1
-        version = running.invocation.version
-        deployment = self._deployments.get(version.deployment_id)
-        if deployment is None:
-            deployment = self._deployments[version.deployment_id] = _Deployment(version)
+        deployment = self.deployment(running.invocation.version)
+        if running.claim is not concurrency.Claim.PROVISIONED:
+            keep_alive.came(deployment.usage, running.since_s)
+            running.usage = deployment.usage
         self._place(deployment, running)
 
-    def _place(self, deployment: _Deployment, running: _Running) -> None:
-        environment_id = assignment.request(deployment.pool, running)
+    def deployment(self, version: FunctionVersion) -> Deployment:
+        """Return the deployment of a version; it stays as long as it has environments, or invocations that wait for one."""
+        deployment = self.deployments.get(version.deployment_id)
+        if deployment is None:
+            deployment = self.deployments[version.deployment_id] = Deployment(version, self._idle.usage(version))
+        return deployment
+
+    def _place(self, deployment: Deployment, running: Running) -> None:
+        environment_id = self.provisioned.take(deployment) if running.claim is concurrency.Claim.PROVISIONED else None
+        if environment_id is not None:
+            deployment.pool.busy[environment_id] = running
+        else:
+            environment_id = assignment.request(deployment.pool, running)
         if environment_id is not None:
             self._run(environment_id, running)
         elif assignment.needs_start(deployment.pool):
-            self._start(deployment)
+            self._scale_out(deployment)
 
-    def _run(self, environment_id: str, running: _Running) -> None:
+    def _scale_out(self, deployment: Deployment) -> None:
+        """Start an environment for the newest invocation that waits; those before it have environments on their way."""
+        now_s = self._loop.time()
+        if not self._room.may_grow(deployment, now_s) or not self._room.start_or_queue(deployment, now_s):
+            self.throttle(deployment.pool.waiting.pop())
+            self.forget_if_empty(deployment)
+
+    def throttle(self, running: Running) -> None:
+        """Refuse an invocation that was admitted and waits; the caller takes it out of where it waits."""
+        self._throttled += 1
+        self._end(running, Throttled(concurrency.ThrottleReason.ACCOUNT))
+
+    def _run(self, environment_id: str, running: Running) -> None:
         assert self.link is not None
         invocation = running.invocation
         message = frames.Invoke(
@@ -179,18 +208,23 @@ class DataPlane:
         )
         self.link.send(message, invocation.payload)
 
-    def _start(self, deployment: _Deployment) -> None:
+    def start(self, deployment: Deployment, *, is_provisioned: bool = False) -> bool:
+        """Start an environment; False where there is no room for it, and none that could be made."""
         assert self.link is not None
-        if len(self._homes) - len(self._leaving) >= self.link.capacity and not self._evict():
-            newest = deployment.pool.waiting.pop()  # those before it have environments on their way
-            self._end(newest, Throttled(concurrency.ThrottleReason.ACCOUNT))
-            return
+        if self._emptied is not None or (not self.has_room() and not self._idle.evict(self._loop.time())):
+            return False
         environment_id = secrets.token_hex(16)
         spec = self._make_spec(deployment.version, environment_id)
-        self._homes[environment_id] = _Home(deployment, spec, self._loop.time())
-        assignment.started(deployment.pool, environment_id)
-        self._cold_starts += 1
+        if is_provisioned:
+            assert deployment.kept is not None
+            spec = msgspec.structs.replace(spec, initialization_type="provisioned-concurrency")
+            provisioned.started(deployment.kept, environment_id)
+        else:
+            assignment.started(deployment.pool, environment_id)
+            self._cold_starts += 1
+        self.homes[environment_id] = Home(deployment, spec, self._loop.time(), is_provisioned)
         self.link.send(frames.Start(spec=spec))
+        return True
 
     # Snapshots.
     async def build(self, version: FunctionVersion) -> frames.Built:
@@ -233,7 +267,7 @@ class DataPlane:
 
     def _build_again(self, environment_id: str) -> None:
         """Have a snapshot made that a worker has not, or no longer, for the environments that come next."""
-        home = self._homes.get(environment_id)
+        home = self.homes.get(environment_id)
         if home is None or self.link is None or home.deployment.retired:
             return
         spec = self._make_spec(home.deployment.version, secrets.token_hex(16))
@@ -244,34 +278,34 @@ class DataPlane:
         self._snapshots[home.deployment.version.deployment_id] = home.deployment.version
         self.link.send(frames.Build(spec=spec))
 
-    def _evict(self) -> bool:
-        """Make room by ending the environment that has been idle for longest; False when none is idle."""
-        oldest: tuple[float, str] | None = None
-        for deployment in self._deployments.values():
-            for environment_id, since_s in deployment.pool.idle.items():
-                if oldest is None or since_s < oldest[0]:
-                    oldest = (since_s, environment_id)
-                break
-        if oldest is None:
-            return False
-        self._stop(oldest[1])
-        return True
-
-    def _stop(self, environment_id: str) -> None:
+    def capacity(self) -> int:
+        """Return how many environments the worker can hold; 0 while there is none."""
         assert self.link is not None
-        assignment.lost(self._homes[environment_id].deployment.pool, environment_id)
+        return self.link.capacity
+
+    def has_room(self) -> bool:
+        """Say whether the worker holds fewer environments than it can."""
+        return len(self.homes) - len(self._leaving) < self.capacity()
+
+    def stop(self, environment_id: str) -> None:
+        """Have an environment ended. What ran there is forgotten."""
+        assert self.link is not None
+        deployment = self.homes[environment_id].deployment
+        assignment.lost(deployment.pool, environment_id)
+        if deployment.kept is not None:
+            provisioned.forget(deployment.kept, environment_id)
         self._leaving.add(environment_id)
         self.link.send(frames.Stop(environment_id=environment_id))
 
-    def _fail_waiting(self, deployment: _Deployment, error: Exception) -> None:
+    def _fail_waiting(self, deployment: Deployment, error: Exception) -> None:
         if deployment.pool.waiting:
             self._end(deployment.pool.waiting.popleft(), error)
 
-    def _end(self, running: _Running, result: Outcome | Exception) -> None:
+    def _end(self, running: Running, result: Outcome | Exception) -> None:
         self._leave(running)
         self._tell(running, result)
 
-    def _tell(self, running: _Running, result: Outcome | Exception) -> None:
+    def _tell(self, running: Running, result: Outcome | Exception) -> None:
         if running.future.done():
             return  # its caller has gone, or has its answer
         if isinstance(result, Exception):
@@ -279,9 +313,13 @@ class DataPlane:
         else:
             running.future.set_result(result)
 
-    def _leave(self, running: _Running) -> None:
+    def _leave(self, running: Running) -> None:
         version = running.invocation.version
-        concurrency.leave(self._counts[version.account, version.region], version.name, was_reserved=running.was_reserved)
+        if running.usage is not None:
+            keep_alive.went(running.usage, self._loop.time())
+            running.usage = None
+        if running.claim is not concurrency.Claim.PROVISIONED:
+            concurrency.leave(self._counts[version.account, version.region], version.name, running.claim)
 
     def _send(self, message: frames.ToWorker) -> bool:
         if self.link is None or not self._present.is_set():
@@ -298,15 +336,15 @@ class DataPlane:
         self._present.set()
         for runtime, memory_mib in self.runtimes_in_use():
             self._ask_to_prepare(runtime, memory_mib)
-        for deployment in self._deployments.values():
-            while assignment.needs_start(deployment.pool):
-                self._start(deployment)
+        for deployment in self.deployments.values():
+            self._room.again(deployment, self._loop.time())
+        self.provisioned.tick(self._loop.time())
 
     def worker_went(self) -> None:
         """Forget every environment; fail what ran in them, keep what waits for the next worker."""
         self._present.clear()
         self.compilations.lost()
-        self._homes.clear()
+        self.homes.clear()
         self._leaving.clear()
         for asked in list(self._preparing):
             self._preparing.pop(asked).set()
@@ -314,7 +352,9 @@ class DataPlane:
             if not done.done():
                 done.set_exception(SystemFailure("the worker that built the snapshot has gone"))
         self._tell_if_empty()
-        for deployment in self._deployments.values():
+        self._room.clear()
+        self.provisioned.clear()
+        for deployment in self.deployments.values():
             pool = deployment.pool
             ended, pool.busy = list(pool.busy.values()), {}
             pool.idle.clear()
@@ -329,10 +369,12 @@ class DataPlane:
             case frames.Freed(environment_id=environment_id, request_id=request_id):
                 self._ended(environment_id, request_id)
             case frames.Ready(environment_id=environment_id):
-                if environment_id in self._homes:
+                if environment_id in self.homes and environment_id not in self._leaving:
                     self._freed(environment_id)
             case frames.LogEvents(events=events):
                 self._logged(events)
+            case frames.Load():
+                self._idle.relieve(message, self._loop.time())
             case frames.Stopped():
                 self._stopped(message)
             case frames.Compiled():
@@ -351,7 +393,7 @@ class DataPlane:
                 raise AssertionError("the link hears Welcome itself")
 
     def _answered(self, answer: frames.Answer, payload: bytes) -> None:
-        home = self._homes.get(answer.environment_id)
+        home = self.homes.get(answer.environment_id)
         running = home.deployment.pool.busy.get(answer.environment_id) if home is not None else None
         if running is None or running.invocation.request_id != answer.request_id:
             log.error("answer.unexpected environment_id=%s request_id=%s", answer.environment_id, answer.request_id)
@@ -366,6 +408,8 @@ class DataPlane:
             init_ms=answer.init_ms,
             max_memory_mib=answer.max_memory_mib,
         )
+        if answer.init_ms and home is not None:
+            self._idle.learnt(home.deployment.usage, size_mib=float(answer.max_memory_mib))
         if answer.busy:  # its extensions are still at work: it counts, and takes nothing else, until it is freed
             running.answered = True
             self._tell(running, outcome)
@@ -375,33 +419,64 @@ class DataPlane:
 
     def _ended(self, environment_id: str, request_id: str) -> None:
         """Note that an invocation that has been answered has ended."""
-        home = self._homes.get(environment_id)
+        home = self.homes.get(environment_id)
         running = home.deployment.pool.busy.get(environment_id) if home is not None else None
         if running is not None and running.invocation.request_id == request_id:
             self._leave(running)
             self._freed(environment_id)
 
     def _freed(self, environment_id: str) -> None:
-        home, now_s = self._homes[environment_id], self._loop.time()
+        home, now_s = self.homes[environment_id], self._loop.time()
         deployment = home.deployment
+        if home.is_provisioned:
+            self._freed_provisioned(deployment, environment_id, now_s)
+            return
+        if environment_id in deployment.pool.starting:
+            self._idle.learnt(deployment.usage, cold_ms=(now_s - home.made_at_s) * 1000)
         if now_s > home.made_at_s + MAX_AGE_S:
-            self._stop(environment_id)
-            if assignment.needs_start(deployment.pool):
-                self._start(deployment)
+            self.stop(environment_id)
+            self._room.again(deployment, now_s)
+            return
+        if self._room.short and self._room.gives_way(deployment, now_s):
+            self.stop(environment_id)
+            self._room.serve()
             return
         following = assignment.free(deployment.pool, environment_id, now_s)
         if following is not None:
             self._run(environment_id, following)
         elif deployment.retired:
-            self._stop(environment_id)
+            self.stop(environment_id)
+            self._room.serve()
+
+    def _freed_provisioned(self, deployment: Deployment, environment_id: str, now_s: float) -> None:
+        deployment.pool.busy.pop(environment_id, None)
+        kept = deployment.kept
+        assert kept is not None, "a provisioned environment has a pool"
+        provisioned.freed(kept, environment_id)
+        if deployment.pool.waiting and environment_id not in kept.old:
+            running = deployment.pool.waiting.popleft()
+            provisioned.take(kept)
+            deployment.pool.busy[environment_id] = running
+            self._reclaim(running)
+            self._run(environment_id, running)
+        self.provisioned.settle(deployment, now_s)
+
+    def _reclaim(self, running: Running) -> None:
+        """Count an invocation that waited for an environment on demand as what it has got: one that is counted already."""
+        if running.claim is not concurrency.Claim.PROVISIONED:
+            version = running.invocation.version
+            concurrency.leave(self._counts[version.account, version.region], version.name, running.claim)
+            running.claim = concurrency.Claim.PROVISIONED
 
     def _stopped(self, message: frames.Stopped) -> None:
         self._leaving.discard(message.environment_id)
-        home = self._homes.pop(message.environment_id, None)
+        home = self.homes.pop(message.environment_id, None)
         self._tell_if_empty()
         if home is None:
             return
         deployment = home.deployment
+        if deployment.kept is not None:
+            provisioned.lost(deployment.kept, message.environment_id, self._loop.time(), provision_failure(message.reason))
         was_starting = message.environment_id in deployment.pool.starting
         lost = assignment.lost(deployment.pool, message.environment_id)
         reason = message.reason
@@ -418,11 +493,13 @@ class DataPlane:
         elif lost is not None:
             self._end(lost, error)
         elif was_starting and reason.startswith(RESTORE_LOST):
-            if assignment.needs_start(deployment.pool):
-                self._start(deployment)  # which is initialised the long way
+            self._room.again(deployment, self._loop.time())  # one that is initialised the long way
         elif was_starting:
             self._fail_waiting(deployment, error)
-        self._forget_if_empty(deployment)
+        if deployment.kept is not None:
+            self.provisioned.settle(deployment, self._loop.time())
+        self._room.serve()
+        self.forget_if_empty(deployment)
 
     def _logged(self, events: list[tuple[str, int, str]]) -> None:
         by_environment: dict[str, list[tuple[int, str]]] = {}
@@ -430,12 +507,16 @@ class DataPlane:
             # Lambda's events end with their newline. Source: developer guide, "Viewing CloudWatch logs", output of get-log-events.
             by_environment.setdefault(environment_id, []).append((at_ms, f"{line}\n"))
         for environment_id, lines in by_environment.items():
-            home, build = self._homes.get(environment_id), self._builds.get(environment_id)
+            home, build = self.homes.get(environment_id), self._builds.get(environment_id)
             spec = home.spec if home is not None else build[0] if build is not None else None
             if spec is not None:
                 self._log_sink(spec.account, spec.region, spec.log_group, spec.log_stream, lines)
 
     # Housekeeping.
+    def provisioned_state(self, key: FunctionKey, qualifier: str) -> tuple[provisioned.Status, int, str] | None:
+        """Say how far a configuration of provisioned concurrency has got: status, environments that are ready, and why it failed."""
+        return self.provisioned.state(key, qualifier)
+
     def retire(self, key: FunctionKey, keep: frozenset[str]) -> None:
         """End the environments of a function but for those of the deployments to keep; busy ones end when they are done."""
         for deployment_id, version in list(self._snapshots.items()):
@@ -443,27 +524,36 @@ class DataPlane:
                 del self._snapshots[deployment_id]
                 if self.link is not None:
                     self.link.send(frames.Forget(snapshot=deployment_id))
-        for deployment_id, deployment in list(self._deployments.items()):
+        for deployment_id, deployment in list(self.deployments.items()):
             if deployment.version.key == key and deployment_id not in keep and not deployment.retired:
                 deployment.retired = True
+                self.provisioned.drop(deployment)
                 for environment_id in list(deployment.pool.idle):
-                    self._stop(environment_id)
-                self._forget_if_empty(deployment)
+                    self.stop(environment_id)
+                self.forget_if_empty(deployment)
+        self._idle.retire(key, keep)
 
     def sweep(self) -> None:
-        """End environments that have been idle for too long, and invocations that a worker has forgotten. Called about each second."""
+        """
+        Do what time asks for: end environments that are not worth keeping, make those that are wanted, fail invocations that a worker
+        has forgotten. Called about each second.
+        """
         now_s = self._loop.time()
-        for deployment in list(self._deployments.values()):
+        for deployment in list(self.deployments.values()):
             pool = deployment.pool
-            for environment_id in assignment.expired(pool, now_s - self._keep_alive_s):
-                self._stop(environment_id)
             for environment_id, running in [item for item in pool.busy.items() if item[1].overdue_at_s < now_s]:
                 log.error("invocation.overdue request_id=%s environment_id=%s", running.invocation.request_id, environment_id)
-                self._stop(environment_id)
+                self.stop(environment_id)
                 self._end(running, SystemFailure("the function's environment does not answer"))
             while pool.waiting and pool.waiting[0].overdue_at_s < now_s:
                 log.error("invocation.overdue request_id=%s", pool.waiting[0].invocation.request_id)
                 self._end(pool.waiting.popleft(), SystemFailure("no environment could be made for the function"))
+        if self._present.is_set() and self._emptied is None:
+            self._room.sweep(now_s)
+            self._idle.sweep(now_s)
+            self.provisioned.tick(now_s)
+        for counts in self._counts.values():
+            concurrency.forget(counts, now_s)
 
     async def prepare(self, runtime: str, memory_mib: int) -> None:
         """Let the worker make ready what functions of a runtime and a memory size need; return when it has, or will not in time."""
@@ -491,9 +581,9 @@ class DataPlane:
             within_s: how long to wait; then the worker is left with what is still there.
         """
         self._emptied = asyncio.Event()
-        for environment_id, home in list(self._homes.items()):
+        for environment_id, home in list(self.homes.items()):
             running = home.deployment.pool.busy.get(environment_id)
-            self._stop(environment_id)
+            self.stop(environment_id)
             if running is not None:
                 self._end(running, SystemFailure("lambdad stops"))
         self._tell_if_empty()
@@ -501,28 +591,38 @@ class DataPlane:
             async with asyncio.timeout(within_s):
                 await self._emptied.wait()
         except TimeoutError:
-            log.warning("environments.left environments=%d", len(self._homes))
+            log.warning("environments.left environments=%d", len(self.homes))
+        finally:
+            self._emptied = None
 
     def _tell_if_empty(self) -> None:
-        if self._emptied is not None and not self._homes:
+        if self._emptied is not None and not self.homes:
             self._emptied.set()
 
-    def _forget_if_empty(self, deployment: _Deployment) -> None:
-        pool = deployment.pool
-        if not pool.size() and not pool.waiting:
-            self._deployments.pop(deployment.version.deployment_id, None)
+    def forget_if_empty(self, deployment: Deployment) -> None:
+        """Let go of a deployment that has nothing left, and of which nothing is wanted."""
+        pool, kept = deployment.pool, deployment.kept
+        if not pool.size() and not pool.waiting and (kept is None or (kept.is_empty() and not kept.target)):
+            self.deployments.pop(deployment.version.deployment_id, None)
 
     def statistics(self) -> Statistics:
-        pools = [deployment.pool for deployment in self._deployments.values()]
+        pools = [deployment.pool for deployment in self.deployments.values()]
+        kept = [deployment.kept for deployment in self.deployments.values() if deployment.kept is not None]
         return Statistics(
-            environments=len(self._homes),
-            idle=sum(len(pool.idle) for pool in pools),
+            environments=len(self.homes),
+            idle=sum(len(pool.idle) for pool in pools) + sum(len(pool.idle) for pool in kept),
             busy=sum(len(pool.busy) for pool in pools),
-            starting=sum(len(pool.starting) for pool in pools),
+            starting=sum(len(pool.starting) for pool in pools) + sum(len(pool.starting) for pool in kept),
             waiting=sum(len(pool.waiting) for pool in pools),
             invocations=self._invocations,
             cold_starts=self._cold_starts,
             throttled=self._throttled,
+            provisioned=sum(pool.ready() for pool in kept),
+            provisioned_busy=sum(len(pool.busy) for pool in kept),
+            provisioned_invocations=self._provisioned_invocations,
+            spillovers=self._spillovers,
+            made_ahead=self._idle.made_ahead,
+            evicted=self._idle.evicted,
         )
 
 

@@ -199,6 +199,14 @@ class Alias:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionedConcurrency:
+    """Environments to be kept initialised for a version or an alias."""
+
+    requested: int  # >= 1
+    last_modified: str  # "2025-11-25T02:42:49+0000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """A function with all that belongs to it; its invariants hold between any two changes.
 
@@ -217,6 +225,7 @@ class Function:
     policies: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     reserved_concurrency: int | None = None  # None: none reserved; 0: may not run
+    provisioned: Mapping[str, ProvisionedConcurrency] = field(default_factory=dict)  # by version's number or alias's name
     next_version: int = 1  # never goes back, not even after deletion
 
     @property
@@ -228,6 +237,16 @@ class Function:
     def arn(self) -> str:
         """The unqualified ARN."""
         return arns.function(self.account, self.region, self.name)
+
+    @property
+    def provisioned_concurrency(self) -> int:
+        """All that is provisioned for the function's versions and aliases together."""
+        return sum(each.requested for each in self.provisioned.values()) if self.provisioned else 0
+
+    @property
+    def claimed_concurrency(self) -> int:
+        """What the function keeps from the account's unreserved pool: its reservation, or what is provisioned where it has none."""
+        return self.reserved_concurrency if self.reserved_concurrency is not None else self.provisioned_concurrency
 
     def version(self, version: str) -> FunctionVersion | None:
         """Give ``$LATEST`` as shown, or a published version; None where there is none of that number."""

@@ -10,7 +10,8 @@ from lambdad.model.ids import RequestId
 class Invocation:
     """What is to be run, resolved: the version, and the caller's part.
 
-    `payload` is opaque, 0..6,291,456 bytes. `client_context` is the decoded JSON, "" when there is none.
+    `payload` is opaque, 0..6,291,456 bytes. `client_context` is the decoded JSON, "" when there is none. `reserved_concurrency` is what
+    the function may run at once outside of its provisioned environments; None when it runs in the account's unreserved pool.
     """
 
     request_id: RequestId
@@ -21,6 +22,7 @@ class Invocation:
     client_context: str = ""
     trace_id: str = ""
     want_tail: bool = False
+    rate_limited: bool = True  # counts against the requests per second that go with concurrency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

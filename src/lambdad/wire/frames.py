@@ -193,8 +193,16 @@ class LogEvents(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True
     events: list[tuple[str, int, str]]
 
 
+class Load(Message, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """How the worker's machine is off for memory; sent about each second."""
+
+    available_bytes: int
+    total_bytes: int
+    stalled_percent: float = 0.0  # of the last ten seconds, in which something waited for memory
+
+
 ToWorker: TypeAlias = Start | Invoke | Stop | Prepare | Compile | Build | Forget
-ToServer: TypeAlias = Welcome | Prepared | Ready | Answer | Freed | Stopped | Compiled | Built | SnapshotMissing | LogEvents
+ToServer: TypeAlias = Welcome | Prepared | Ready | Answer | Freed | Stopped | Compiled | Built | SnapshotMissing | LogEvents | Load
 AnyMessage: TypeAlias = ToWorker | ToServer
 
 _encoder = msgspec.msgpack.Encoder()

@@ -30,6 +30,7 @@ log = logging.getLogger("lambdad.worker")
 LEAVE_WITHIN_S = 0.1
 AWAKE_FOR_TELEMETRY_S = 3.0  # how much later what is idle may be frozen, because telemetry has yet to be delivered
 MAX_LATE_MS = 3_600_000  # a JSON line's own timestamp is taken for its time if it is not older
+PROVISIONED = "provisioned-concurrency"  # an InitializationType: nobody waits for Init, and its environment is replaced when it fails
 _MIB = 1024 * 1024
 
 
@@ -116,6 +117,7 @@ class Environment:
         self._unstarted = ""  # why the runtime's program could not be started
         self._frozen = False
         self._launches = 0
+        self._is_ahead = spec.initialization_type == PROVISIONED
         self._reader = output.OutputReader(sandbox.output, now_ms, self._emit, self._emit_framed)
         self._hub = Hub(sandbox.open_socket, sandbox.own_address, telemetry_budget or Budget(), now_ms, self._telemetry_lost)
         self._platform = platform_log.PlatformLog(spec, runtime_version, runtime_version_arn, self._emit_now, now_ms, self._hub)
@@ -336,6 +338,8 @@ class Environment:
                     if self._state.state is machine.State.READY:
                         self._initialised(init_s)
                         self._hub.end_of_init()
+                    elif self._is_ahead:
+                        continue  # it is given up below
                     self._send(frames.Ready(environment_id=self.spec.environment_id, init_ms=init_s * 1000), b"")
                     self._limit()
                 case machine.ReportInit():
@@ -347,13 +351,22 @@ class Environment:
                 case _:
                     if not self.crew.carry_out(command):
                         self._actions.put_nowait(command)
+        if self._is_ahead and self._state.state is machine.State.RESET:
+            self._give_up(commands)
+            return
         self._set_timer()
         idle = self._state.request_id is None and self._state.state in (machine.State.READY, machine.State.SETTLING)
         self.idle_since_s = self._loop.time() if idle and (self.crew.state is None or self.crew.is_quiet) else None
 
     def _initialised(self, init_s: float) -> None:
         self._init_ms = init_s * 1000
-        self._platform.init_report(init_ms=init_s * 1000, phase="init", status="", error_type="")
+        self._platform.init_report(init_ms=init_s * 1000, phase="init", status="", error_type="", is_ahead=self._is_ahead)
+
+    def _give_up(self, commands: Sequence[object]) -> None:
+        """End an environment whose runtime is gone, so that a warm one takes its place; whoever invoked it has his answer."""
+        if any(isinstance(command, machine.Announce) for command in commands):
+            self._reason = f"init failed: {self._failure[0] or 'Runtime.ExitError'}"
+        self._feed(machine.StopAsked())
 
     def _limit(self) -> None:
         try:
@@ -568,7 +581,7 @@ class Environment:
         return platform_log.Report(
             request_id=current.invoke.request_id,
             duration_ms=duration_ms,
-            billed_ms=platform_text.billed_ms(duration_ms, (self._init_ms or 0.0) + billed_restore_ms),
+            billed_ms=platform_text.billed_ms(duration_ms, (0.0 if self._is_ahead else self._init_ms or 0.0) + billed_restore_ms),
             max_memory_mib=self._peak_mib(),
             init_ms=self._init_ms,
             restore_ms=restore_ms,

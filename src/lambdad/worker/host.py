@@ -24,6 +24,7 @@ LOG_RETRY_S = 0.005
 LOG_BACKLOG_BYTES = 256 * 1024
 SWEEP_S = 0.25
 PREPARE_WITHIN_S = 1.0  # then a function has to do without
+LOAD_EVERY = 4  # sweeps
 WRITE_LIMIT_BYTES = 256 * 1024 * 1024  # a server that reads no more is gone
 
 
@@ -77,6 +78,7 @@ class Worker:
         may_connect: Callable[[socket.socket], bool],
         upstream: tuple[str, int],
         most_snapshots: int = 0,
+        read_load: Callable[[], frames.Load | None] = lambda: None,
     ) -> None:
         self.environments: dict[str, Environment] = {}
         self._kitchen = kitchen
@@ -86,6 +88,7 @@ class Worker:
         self._freeze_after_s = freeze_after_s
         self._may_connect = may_connect
         self._upstream = endpoint.Upstream(*upstream)
+        self._read_load = read_load
         self._loop = asyncio.get_running_loop()
         self._telemetry = telemetry.Budget()
         self._logs = output.LogBuffer(self._logs_waiting, self._logs_much)
@@ -283,9 +286,13 @@ class Worker:
         await self._snapshots.close()
 
     async def sweep(self) -> None:
-        """Freeze what is idle, until cancelled."""
+        """Freeze what is idle, and tell the server of the machine's memory, until cancelled."""
+        rounds = 0
         while True:
             await asyncio.sleep(SWEEP_S)
+            rounds += 1
+            if rounds % LOAD_EVERY == 0 and self._connection is not None and (load := self._read_load()) is not None:
+                self._connection.send(load, b"")
             idle_before_s = self._loop.time() - self._freeze_after_s
             for environment in list(self.environments.values()):
                 environment.freeze_if_idle(idle_before_s)

@@ -120,7 +120,8 @@ class PlatformLog:
         record = {**record, "metrics": {"durationMs": round(init_ms, 3)}}
         self._event("platform.initReport", record, "WARN" if status else "INFO")
 
-    def init_report(self, *, init_ms: float, phase: str, status: str, error_type: str) -> None:
+    def init_report(self, *, init_ms: float, phase: str, status: str, error_type: str, is_ahead: bool = False) -> None:
+        """Write how an Init phase went; as text a success is not worth a line, except of one ahead of invocations."""
         if self._recorded:
             record: dict[str, telemetry.Json] = {
                 "initializationType": self._spec.initialization_type,
@@ -133,7 +134,7 @@ class PlatformLog:
             ahead = self._spec.initialization_type != "on-demand"
             record = {**record, "metrics": {"durationMs": round(init_ms, 3)}}
             self._event("platform.initReport", record, "WARN" if status else "INFO" if ahead else "DEBUG")
-        if not self._json and status:
+        if not self._json and (status or is_ahead):
             self._emit(platform_text.init_report_line(init_ms=init_ms, phase=phase, status=status, error_type=error_type))
 
     def start(self, request_id: str, invoked_arn: str, trace_id: str = "") -> None:

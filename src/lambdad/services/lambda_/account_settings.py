@@ -37,7 +37,7 @@ class AccountSettings:
     async def get_account_settings(self, context: CallContext, request: dict[str, Any]) -> dict[str, Any]:
         """Show limits and usage."""
         functions = self._registry.in_region(context.account, context.region)
-        reserved = self._registry.reserved(context.account, context.region)
+        claimed = self._registry.claimed(context.account, context.region)
         stored = sum(map(usage.code_bytes, functions)) + self._layers.stored_bytes(context.account, context.region)
         return {
             "AccountLimit": {
@@ -45,7 +45,7 @@ class AccountSettings:
                 "CodeSizeUnzipped": limits.UNZIPPED_BYTES,
                 "CodeSizeZipped": limits.ZIPPED_BYTES,
                 "ConcurrentExecutions": self._account_limit,
-                "UnreservedConcurrentExecutions": self._account_limit - reserved,
+                "UnreservedConcurrentExecutions": self._account_limit - claimed,
             },
             "AccountUsage": {"TotalCodeSize": stored, "FunctionCount": len(functions)},
         }

@@ -8,7 +8,7 @@ from lambdad.model.function import Function
 from lambdad.services.lambda_ import errors
 from lambdad.services.lambda_.functions import World
 from lambdad.services.lambda_.registry import Change, Registry
-from lambdad.services.lambda_.rules import aliases, names, paging, presentation, revisions
+from lambdad.services.lambda_.rules import aliases, names, paging, presentation, provisioned, revisions
 from lambdad.services.ports import CallContext, Handler
 
 Output = dict[str, Any]
@@ -74,6 +74,8 @@ class Aliases:
                 raise errors.ResourceNotFound(f"Alias not found: {arn.function(*name.key, request['Name'])}")
             revisions.require(request.get("RevisionId"), alias.revision_id)
             changed = aliases.update(function, alias, request, self._world.new_uuid())
+            if changed.name in function.provisioned:
+                provisioned.check_alias(function, changed)
             return Change(replace(function, aliases={**function.aliases, changed.name: changed}), presentation.alias(changed))
 
         return await self._registry.change(name.key, decide)
@@ -91,6 +93,7 @@ class Aliases:
                 function,
                 aliases={key: alias for key, alias in function.aliases.items() if key != gone},
                 policies={key: policy for key, policy in function.policies.items() if key != gone},
+                provisioned=provisioned.without(function, gone),
             )
             return Change(remaining, {})
 

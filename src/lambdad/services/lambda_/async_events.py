@@ -51,7 +51,9 @@ class Invoker(Protocol):
 
     def resolve(self, key: FunctionKey, qualifier: str | None) -> Target: ...
 
-    async def run(self, target: Target, payload: bytes, request_id: RequestId, *, trace_id: str = "") -> Outcome: ...
+    async def run(
+        self, target: Target, payload: bytes, request_id: RequestId, *, trace_id: str = "", rate_limited: bool = True
+    ) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +184,7 @@ class AsyncEvents:
         if target.reserved_concurrency == 0:
             return retry.Condition.ZERO_RESERVED_CONCURRENCY
         try:
-            return await self._invoker.run(target, event.payload, event.request_id, trace_id=event.trace_id)
+            return await self._invoker.run(target, event.payload, event.request_id, trace_id=event.trace_id, rate_limited=False)
         except Throttled:
             return retry.Failure.THROTTLED
         except InvocationRefused as error:

@@ -48,8 +48,9 @@ class Concurrency:
         def decide(function: Function | None) -> Change[Output]:
             if function is None:
                 raise errors.function_not_found(arn.function(*name.key, LATEST))
-            others = self._registry.reserved(*name.key[:2]) - (function.reserved_concurrency or 0)
-            concurrency.check(wanted, others, self._account_limit, self._unreserved_min)
+            others = self._registry.claimed(*name.key[:2]) - function.claimed_concurrency
+            provisioned = function.provisioned_concurrency
+            concurrency.check(wanted, others, self._account_limit, self._unreserved_min, provisioned=provisioned)
             return Change(replace(function, reserved_concurrency=wanted), {"ReservedConcurrentExecutions": wanted})
 
         return await self._registry.change(name.key, decide, account_wide=True)

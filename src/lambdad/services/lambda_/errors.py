@@ -10,6 +10,7 @@
     ├── SnapStartFailed         400 SnapStartException
     ├── SnapStartTimeout        408 SnapStartTimeoutException
     ├── PolicyLengthExceeded    400 PolicyLengthExceededException
+    ├── NoProvisionedConcurrency 404 ProvisionedConcurrencyConfigNotFoundException
     └── TooLarge                413 RequestEntityTooLargeException (front end, no ``Type``)
 
 Source: Lambda API Reference; the texts were recorded from the service.
@@ -109,6 +110,18 @@ class SnapStartTimeout(AwsError):
     def __init__(self) -> None:
         text = "Lambda couldn't restore the snapshot within the timeout limit."
         super().__init__("SnapStartTimeoutException", text, status=408, members=_USER)
+
+
+class NoProvisionedConcurrency(AwsError):
+    """Nothing is provisioned for the version or alias."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "ProvisionedConcurrencyConfigNotFoundException",
+            "No Provisioned Concurrency Config found for this function",
+            status=404,
+            members=_USER,
+        )
 
 
 class TooLarge(AwsError):

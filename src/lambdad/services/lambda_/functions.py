@@ -22,6 +22,7 @@ from lambdad.services.lambda_.rules import (
     names,
     paging,
     presentation,
+    provisioned,
     revisions,
     usage,
     versions,
@@ -295,6 +296,7 @@ def _without_version(function: Function, version: str) -> Function:
         function,
         versions={number: kept for number, kept in function.versions.items() if number != version},
         policies={qualifier: policy for qualifier, policy in function.policies.items() if qualifier != version},
+        provisioned=provisioned.without(function, version),
     )
 
 

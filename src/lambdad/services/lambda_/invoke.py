@@ -56,9 +56,13 @@ class Invoker:
         client_context: str = "",
         trace_id: str = "",
         want_tail: bool = False,
+        rate_limited: bool = True,
     ) -> Outcome:
         """
         Run a resolved function.
+
+        Args:
+            rate_limited: whether AWS's limit of requests per second applies; not so for queued events.
 
         Raises:
             InvocationRefused: it did not run, or nobody can say how it ended.
@@ -69,12 +73,13 @@ class Invoker:
             version=version,
             invoked_arn=target.invoked_arn,
             payload=payload,
-            reserved_concurrency=target.reserved_concurrency,
+            reserved_concurrency=target.on_demand_concurrency,
+            rate_limited=rate_limited,
             client_context=client_context,
             trace_id=trace_id,
             want_tail=want_tail,
         )
-        unreserved_limit = self._concurrency_limit - self._registry.reserved(version.account, version.region)
+        unreserved_limit = self._concurrency_limit - self._registry.claimed(version.account, version.region)
         return await self._runner.invoke(invocation, unreserved_limit)
 
     def resolve(self, key: FunctionKey, qualifier: str | None) -> Target:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lambdad.model.function import FunctionVersion, LayerReference, StateReasonCode
+from lambdad.model.function import FunctionKey, FunctionVersion, LayerReference, StateReasonCode
 from lambdad.services.ports import CallContext
 
 
@@ -91,4 +91,24 @@ class LayerResolver(Protocol):
 
     def stored_bytes(self, account: str, region: str) -> int:
         """Give the bytes (zipped) of all layer versions that an account keeps in a region."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionedState:
+    """How far the environments of a configuration have got.
+
+    `status` is AWS's: IN_PROGRESS, READY or FAILED; `reason` says why it failed. `ready` environments are initialised.
+    """
+
+    status: str
+    ready: int
+    reason: str = ""
+
+
+class Provisioner(Protocol):
+    """Keeps environments initialised; the data plane."""
+
+    def provisioned_state(self, key: FunctionKey, qualifier: str) -> ProvisionedState | None:
+        """Say how far a configuration has got; None for one that has not been heard of yet."""
         ...

@@ -14,6 +14,25 @@ FROM lambda_function_alias;
 SELECT account, region, name, next_version
 FROM lambda_function_numbering;
 
+-- name: all_provisioned_concurrency
+SELECT account, region, name, qualifier, requested, last_modified
+FROM lambda_provisioned_concurrency;
+
+-- name: put_provisioned_concurrency
+INSERT INTO lambda_provisioned_concurrency (account, region, name, qualifier, requested, last_modified)
+VALUES (:account, :region, :name, :qualifier, :requested, :last_modified)
+ON CONFLICT (account, region, name, qualifier) DO UPDATE SET
+    requested = excluded.requested,
+    last_modified = excluded.last_modified;
+
+-- name: delete_provisioned_concurrency
+DELETE FROM lambda_provisioned_concurrency
+WHERE account = :account AND region = :region AND name = :name AND qualifier = :qualifier;
+
+-- name: delete_function_provisioned_concurrency
+DELETE FROM lambda_provisioned_concurrency
+WHERE account = :account AND region = :region AND name = :name;
+
 -- name: put_function
 INSERT INTO lambda_function (account, region, name, serving, policies, tags, reserved_concurrency)
 VALUES (:account, :region, :name, :serving, :policies, :tags, :reserved_concurrency)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from lambdad.model import arn
-from lambdad.model.function import LATEST, Function, FunctionKey, FunctionVersion
+from lambdad.model.function import LATEST, Alias, Function, FunctionKey, FunctionVersion
 from lambdad.services.lambda_ import errors
 from lambdad.services.lambda_.rows import FunctionRows
 from lambdad.services.lambda_.rules import lifecycle, routing
@@ -61,13 +61,15 @@ class Change(Generic[T]):
 class Target:
     """What an invocation runs.
 
-    ``invoked_arn`` is qualified as the caller qualified it. ``reserved_concurrency`` is the function's, None if it has none.
+    ``invoked_arn`` is qualified as the caller qualified it. ``reserved_concurrency`` is the function's, None if it has none;
+    ``on_demand_concurrency`` is what provisioned concurrency leaves of it.
     """
 
     version: FunctionVersion
     invoked_arn: str
     alias: str | None
     reserved_concurrency: int | None
+    on_demand_concurrency: int | None = None
 
     @property
     def key(self) -> FunctionKey:
@@ -86,8 +88,10 @@ class Registry:
         self._spawn = spawn
         self._rows = FunctionRows()
         self._functions: dict[tuple[str, str], dict[str, Function]] = defaultdict(dict)
-        self._reserved: dict[tuple[str, str], int] = defaultdict(int)
+        self._claimed: dict[tuple[str, str], int] = defaultdict(int)
         self._numbering: dict[FunctionKey, int] = {}
+        self.alias_in_effect: Callable[[Function, Alias], Alias] = lambda function, alias: alias
+        """Says what routes the invocations of a provisioned alias: itself, or what it was until its new versions are warm."""
         self._subscribers: list[Subscriber] = []
         self._locks: weakref.WeakValueDictionary[FunctionKey, asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -98,7 +102,7 @@ class Registry:
         )
         for function in functions:
             self._functions[function.account, function.region][function.name] = function
-            self._reserved[function.account, function.region] += function.reserved_concurrency or 0
+            self._claimed[function.account, function.region] += function.claimed_concurrency
 
     def on_change(self, subscriber: Subscriber) -> None:
         """Have `subscriber` called after each durable change, in the order of the changes of one function."""
@@ -129,9 +133,9 @@ class Registry:
         """Give the number that a function's next version gets; numbers are not used again after deletion."""
         return self._numbering.get(key, 1)
 
-    def reserved(self, account: str, region: str) -> int:
-        """Give the sum of all reserved concurrency of an account in a region."""
-        return self._reserved.get((account, region), 0)
+    def claimed(self, account: str, region: str) -> int:
+        """Give all concurrency of an account in a region that is reserved, or provisioned for functions without a reservation."""
+        return self._claimed.get((account, region), 0)
 
     def resolve(self, account: str, region: str, name: str, qualifier: str | None, pick: float) -> Target:
         """
@@ -151,13 +155,18 @@ class Registry:
         alias = None
         number = qualifier or LATEST
         if number in function.aliases:
-            alias, number = number, routing.choose(function.aliases[number], pick)
+            alias, in_effect = number, function.aliases[number]
+            if alias in function.provisioned:
+                in_effect = self.alias_in_effect(function, in_effect)
+            number = routing.choose(in_effect, pick)
         version = (function.serving or function.latest) if number == LATEST else function.versions.get(number)
         if version is None:
             raise errors.function_not_found(arn.function(account, region, name, qualifier))
         lifecycle.require_invocable(version)
         invoked_arn = arn.function(account, region, name, qualifier)
-        return Target(version, invoked_arn, alias, function.reserved_concurrency)
+        reserved = function.reserved_concurrency
+        on_demand = None if reserved is None else max(reserved - function.provisioned_concurrency, 0)
+        return Target(version, invoked_arn, alias, reserved, on_demand)
 
     # --- changing
 
@@ -227,9 +236,9 @@ class Registry:
             self._functions[place][key.name] = new
             if new.next_version > 1:
                 self._numbering[key] = new.next_version
-        before = (old.reserved_concurrency or 0) if old is not None else 0
-        after = (new.reserved_concurrency or 0) if new is not None else 0
-        self._reserved[place] += after - before
+        before = old.claimed_concurrency if old is not None else 0
+        after = new.claimed_concurrency if new is not None else 0
+        self._claimed[place] += after - before
         for subscriber in self._subscribers:
             subscriber(key, old, new)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from lambdad.model.function import LATEST, Alias, Function, FunctionKey, FunctionVersion
+from lambdad.model.function import LATEST, Alias, Function, FunctionKey, FunctionVersion, ProvisionedConcurrency
 from lambdad.store import queries
 from lambdad.store.database import Connection
 
 
 class FunctionRows:
-    """The tables of functions, versions and aliases."""
+    """The tables of functions, versions, aliases and provisioned concurrency."""
 
     def __init__(self) -> None:
         self._queries = queries.load_queries("lambdad.services.lambda_", "queries.sql")
@@ -28,6 +28,10 @@ class FunctionRows:
         aliases: defaultdict[FunctionKey, dict[str, Alias]] = defaultdict(dict)
         for row in connection.all(self._queries.all_function_aliases):
             aliases[_key(row)][row["alias"]] = msgspec.json.decode(row["configuration"], type=Alias)
+        provisioned: defaultdict[FunctionKey, dict[str, ProvisionedConcurrency]] = defaultdict(dict)
+        for row in connection.all(self._queries.all_provisioned_concurrency):
+            value = ProvisionedConcurrency(requested=row["requested"], last_modified=row["last_modified"])
+            provisioned[_key(row)][row["qualifier"]] = value
         numbering = self.numbering(connection)
         functions = []
         for row in connection.all(self._queries.all_functions):
@@ -46,6 +50,7 @@ class FunctionRows:
                     policies=msgspec.json.decode(row["policies"], type=dict[str, str]),
                     tags=msgspec.json.decode(row["tags"], type=dict[str, str]),
                     reserved_concurrency=row["reserved_concurrency"],
+                    provisioned={qualifier: provisioned[key][qualifier] for qualifier in sorted(provisioned[key])},
                     next_version=numbering.get(key, 1),
                 )
             )
@@ -62,6 +67,7 @@ class FunctionRows:
             connection.run(self._queries.delete_function, **place)
             connection.run(self._queries.delete_function_versions, **place)
             connection.run(self._queries.delete_function_aliases, **place)
+            connection.run(self._queries.delete_function_provisioned_concurrency, **place)
             return
         connection.run(
             self._queries.put_function,
@@ -75,6 +81,7 @@ class FunctionRows:
             connection.run(self._queries.put_function_numbering, **place, next_version=new.next_version)
         self._save_versions(connection, place, _versions(old), _versions(new))
         self._save_aliases(connection, place, dict(old.aliases) if old is not None else {}, dict(new.aliases))
+        self._save_provisioned(connection, place, dict(old.provisioned) if old is not None else {}, dict(new.provisioned))
 
     def _save_versions(
         self,
@@ -101,6 +108,25 @@ class FunctionRows:
                 connection.run(self._queries.put_function_alias, **place, alias=name, configuration=_json(alias))
         for name in old.keys() - new.keys():
             connection.run(self._queries.delete_function_alias, **place, alias=name)
+
+    def _save_provisioned(
+        self,
+        connection: Connection,
+        place: dict[str, Any],
+        old: dict[str, ProvisionedConcurrency],
+        new: dict[str, ProvisionedConcurrency],
+    ) -> None:
+        for qualifier, value in new.items():
+            if old.get(qualifier) is not value:
+                connection.run(
+                    self._queries.put_provisioned_concurrency,
+                    **place,
+                    qualifier=qualifier,
+                    requested=value.requested,
+                    last_modified=value.last_modified,
+                )
+        for qualifier in old.keys() - new.keys():
+            connection.run(self._queries.delete_provisioned_concurrency, **place, qualifier=qualifier)
 
 
 def _key(row: Any) -> FunctionKey:

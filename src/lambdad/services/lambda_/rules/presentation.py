@@ -16,6 +16,11 @@ def timestamp(at_ms: int) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}+0000"
 
 
+def timestamp_s(at_ms: int) -> str:
+    """Format a time as configurations of provisioned concurrency show it: ``2025-11-25T02:42:49+0000``."""
+    return f"{datetime.fromtimestamp(at_ms // 1000, tz=UTC):%Y-%m-%dT%H:%M:%S}+0000"
+
+
 def code_sha256(digest_hex: str) -> str:
     """Give a digest as the API shows it, in base64."""
     return base64.b64encode(bytes.fromhex(digest_hex)).decode()
