@@ -4,6 +4,7 @@ Precedence: command line, then `LAMBDAD_...` variables, then the file, then the 
 `model.limits`.
 """
 
+import ipaddress
 import json
 import os
 import tomllib
@@ -17,6 +18,10 @@ AuthMode = Literal["open", "iam"]
 IsolationChoice = Literal["auto", "namespaces", "plain"]
 RuntimeChoice = Literal["nearest", "exact"]
 CpuChoice = Literal["shared", "capped"]
+EgressChoice = Literal["off", "on"]
+
+
+_NETWORKS = {"egress_allow", "egress_deny", "egress_range"}
 
 
 class BadSettings(Exception):
@@ -44,6 +49,11 @@ class Settings:
     runtimes: "nearest" runs python3.13 on 3.12 if that is what there is, and says so in the function's log; "exact" refuses.
     cpu: a function's processor follows its memory (1,769 MB is one). "shared": as a share, where there is not enough for all, and
         at most one processor, or its share if that is more; "capped": never more than its share, as on AWS.
+    egress: whether functions reach the internet. "off" is nothing but lambdad's own API; "on" needs root.
+    egress_allow: private networks that functions may reach all the same, as CIDR.
+    egress_deny: further networks that they may not reach, as CIDR; goes before `egress_allow`.
+    egress_range: where the addresses of environments are taken from: a part of it to which this machine has no route.
+    egress_connections: connections that one environment may have at once, those just closed included.
     interpreter_dirs: further folders to look for interpreters in.
     account_concurrency: concurrent executions for each account and region; AWS's default is 1,000.
     max_environments: environments that the worker holds at once; idle ones give way.
@@ -69,6 +79,11 @@ class Settings:
     isolation: IsolationChoice = "auto"
     runtimes: RuntimeChoice = "nearest"
     cpu: CpuChoice = "shared"
+    egress: EgressChoice = "off"
+    egress_allow: tuple[str, ...] = ()
+    egress_deny: tuple[str, ...] = ()
+    egress_range: str = "100.64.0.0/10"
+    egress_connections: int = 1024
     interpreter_dirs: tuple[str, ...] = ()
     account_concurrency: int = 1000
     max_environments: int = 1000
@@ -184,7 +199,17 @@ def _build(values: Mapping[str, Any]) -> Settings:
     unknown = set(values) - {item.name for item in fields(Settings)}
     if unknown:
         raise BadSettings(f"unknown setting: {', '.join(sorted(unknown))}")
-    for name, choice in (("auth", AuthMode), ("isolation", IsolationChoice), ("runtimes", RuntimeChoice), ("cpu", CpuChoice)):
+    for name in _NETWORKS & set(result):
+        for network in result[name] if isinstance(result[name], tuple) else (result[name],):
+            _check_network(name, network)
+    choices = (
+        ("auth", AuthMode),
+        ("isolation", IsolationChoice),
+        ("runtimes", RuntimeChoice),
+        ("cpu", CpuChoice),
+        ("egress", EgressChoice),
+    )
+    for name, choice in choices:
         if name in result and result[name] not in get_args(choice):
             raise BadSettings(f"{name} must be one of {', '.join(get_args(choice))}, not {result[name]!r}")
     return Settings(**result)
@@ -196,6 +221,8 @@ def _convert(name: str, value: Any, default: Any) -> Any:
             return _access_keys(value)
         if name == "interpreter_dirs":
             return tuple(value.split(":")) if isinstance(value, str) else tuple(value)
+        if name in _NETWORKS and isinstance(default, tuple):
+            return tuple(one.strip() for one in value.split(",") if one.strip()) if isinstance(value, str) else tuple(value)
         if isinstance(default, Path):
             return Path(value).expanduser().absolute()
         if isinstance(default, int | float):
@@ -206,6 +233,13 @@ def _convert(name: str, value: Any, default: Any) -> Any:
     except (TypeError, ValueError) as error:
         raise BadSettings(f"{name} cannot be {value!r}: {error}") from error
     return value
+
+
+def _check_network(name: str, network: Any) -> None:
+    try:
+        ipaddress.IPv4Network(network)
+    except ValueError as error:
+        raise BadSettings(f"{name} cannot be {network!r}: {error}") from error
 
 
 def _access_keys(value: Any) -> tuple[AccessKey, ...]:

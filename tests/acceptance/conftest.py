@@ -56,6 +56,7 @@ class Lambdad:
     data_dir: Path
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()  # before the command, such as nsenter
     process: "subprocess.Popen[str] | None" = None
     url: str = ""
     line: str = ""
@@ -63,7 +64,8 @@ class Lambdad:
 
     def start(self) -> "Lambdad":
         port = self.url.rpartition(":")[2] if self.url else "0"
-        command = [sys.executable, "-m", "lambdad.cli.main", "up", "--port", port, "--data-dir", str(self.data_dir), *self.options]
+        command = [*self.prefix, sys.executable, "-m", "lambdad.cli.main", "up"]
+        command += ["--port", port, "--data-dir", str(self.data_dir), *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **self.environment})
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline().strip()

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lambdad.sandbox import cgroups, fence, instances, private_root, spec, zygote
+from lambdad.sandbox import cgroups, egress, fence, instances, private_root, spec, zygote
 
 PRELOADED = """
 import json, os, signal, sys, time, threading, socket, ctypes, errno, resource, subprocess
@@ -109,7 +109,10 @@ async def wait_written(sandbox: fence.Sandbox, text: str) -> str:
 
 @asynccontextmanager
 async def open_stage(
-    place: Path, isolation: zygote.Isolation | None = None, interpreter: Path = Path(sys.executable)
+    place: Path,
+    isolation: zygote.Isolation | None = None,
+    interpreter: Path = Path(sys.executable),
+    way_out: egress.Egress | None = None,
 ) -> AsyncIterator[Stage]:
     """Open a stage whose files are below ``place``; at the end all its sandboxes are killed."""
     code_store = place / "code"
@@ -127,7 +130,7 @@ async def open_stage(
         preload="/var/runtime/preloaded.py",
     )
     async with cgroups.open_cgroups(instances.own_instance()) as groups:
-        async with zygote.open_zygote(zygote_spec, code_store=code_store, cgroups=groups, isolation=isolation) as template:
+        async with zygote.open_zygote(zygote_spec, code_store=code_store, cgroups=groups, isolation=isolation, way_out=way_out) as template:
             stage = Stage(template, groups, code_store)
             try:
                 yield stage

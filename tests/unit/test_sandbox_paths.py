@@ -101,3 +101,12 @@ def test_this_interpreter_can_run_again_behind_a_fence() -> None:
         path = Path(entry or ".").absolute()
         if path.exists():
             assert any(path.is_relative_to(target) for target in (*targets, "/usr")), path
+
+
+def test_all_modules_inside_are_forgotten_by_name():
+    """What a fence is built with is out of the way of the function's own modules, `kernel` and `network` among them."""
+    from lambdad.sandbox import private_root
+    from lambdad.sandbox.inside import runtime
+
+    there = {"" if path.stem == "__init__" else f".{path.stem}" for path in private_root.INSIDE.glob("*.py")}
+    assert there == set(runtime.OWN_MODULES)

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lambdad.app import egress
 from lambdad.runtimes import catalogue, discovery, matching
-from lambdad.sandbox import probe
+from lambdad.sandbox import machine_facts, probe
 from lambdad.settings import Settings
 
 
@@ -24,6 +25,7 @@ class Examination:
     """The findings."""
 
     isolation: probe.Report
+    findings: Sequence[probe.Finding]
     interpreters: Sequence[discovery.Interpreter]
     runtimes: Sequence[RuntimeFinding]
 
@@ -41,4 +43,7 @@ def examine(settings: Settings) -> Examination:
         else:
             runs_on = str(match.interpreter) if match.interpreter is not None else "its own program"
             runtimes.append(RuntimeFinding(name, runs_on, match.exact, ""))
-    return Examination(probe.probe(), found, runtimes)
+    report = probe.probe()
+    level = probe.Level.PLAIN if settings.isolation == "plain" else report.level
+    findings = (*report.findings, machine_facts.user_namespaces(), machine_facts.huge_pages(), *egress.findings(settings, level))
+    return Examination(report, findings, found, runtimes)

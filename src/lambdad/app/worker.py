@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -19,6 +21,9 @@ from lambdad.wire import frames
 from lambdad.worker.host import Worker
 from lambdad.worker.kitchen import Kitchen
 from lambdad.worker.stove import Stove
+
+if TYPE_CHECKING:
+    from lambdad.sandbox.egress import Egress
 
 log = logging.getLogger("lambdad.app")
 
@@ -47,10 +52,10 @@ async def _serve(settings: Settings, port: int, server_uid: int, fences: isolati
     home = os.environ.get("HOME", "")
     places = discovery.usual_places(os.environ, home, settings.interpreter_dirs)
     instance = instances.own_instance()
-    async with cgroups.open_cgroups(instance) as source, asyncio.TaskGroup() as tasks:
+    async with cgroups.open_cgroups(instance) as source, _way_out(settings, fences) as way_out, asyncio.TaskGroup() as tasks:
         found = discovery.discover(places, settings.run_dir / "interpreters.json")
         kitchen = Kitchen(
-            Stove(settings.code_store, source, fences.isolation),
+            Stove(settings.code_store, source, fences.isolation, way_out),
             found,
             plans.find_runtime_files(),
             tasks,
@@ -98,6 +103,32 @@ def _load() -> frames.Load | None:
     if read is None:
         return None
     return frames.Load(available_bytes=read.available_bytes, total_bytes=read.total_bytes, stalled_percent=read.stalled_percent)
+
+
+@contextlib.asynccontextmanager
+async def _way_out(settings: Settings, fences: isolation.Choice) -> "AsyncIterator[Egress | None]":
+    """Open the way out if there is to be one; a plain process has the machine's network."""
+    marker = settings.run_dir / "egress"  # there while there may be something to be swept
+    wanted = settings.egress == "on" and fences.isolation.fenced
+    if not wanted and not marker.exists():
+        yield None
+        return
+    from lambdad.app import egress  # takes memory, which a worker without a way out does not spend
+
+    if not wanted:
+        with contextlib.suppress(egress.Failed):
+            await egress.sweep()
+            marker.unlink()
+        yield None
+        return
+    marker.touch()
+    try:
+        async with egress.opened(settings) as way_out:
+            yield way_out
+        marker.unlink(missing_ok=True)
+    except egress.Failed as error:
+        log.error("worker.unstarted error=%s", error)
+        raise SystemExit(1) from error
 
 
 def _peer_uid(sock: socket.socket) -> int:

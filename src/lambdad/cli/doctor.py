@@ -34,7 +34,7 @@ def run(given: Mapping[str, Any]) -> int:
     table = Table(show_edge=False, pad_edge=False)
     for heading in ("mechanism", "", "found", "what follows"):
         table.add_column(heading)
-    for finding in report.findings:
+    for finding in found.findings:
         state = "[green]ok[/]" if finding.ok else "[yellow]missing[/]"
         table.add_row(finding.mechanism, state, finding.detail, finding.consequence)
     console.print(table)

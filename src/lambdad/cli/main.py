@@ -38,6 +38,9 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument("--database-url", metavar="URL", help="postgresql://... instead of SQLite in the data directory")
     command.add_argument("--isolation", choices=["auto", "namespaces", "plain"], help="how functions are fenced in (default: auto)")
     command.add_argument("--runtimes", choices=["nearest", "exact"], help="whether a near version of a language will do (default: nearest)")
+    command.add_argument("--egress", choices=["off", "on"], help="whether functions reach the internet; on needs root (default: off)")
+    command.add_argument("--egress-allow", metavar="CIDRS", help="private networks that functions may reach, separated by commas")
+    command.add_argument("--egress-deny", metavar="CIDRS", help="further networks that functions may not reach")
     command.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="lambdad's own log, on stderr")
 
 

@@ -28,6 +28,12 @@ def run(given: Mapping[str, Any]) -> int:
     except settings.BadSettings as error:
         print(f"lambdad: {error}", file=sys.stderr)
         return 2
+    if config.egress == "on" and config.isolation != "plain":
+        from lambdad.app import egress
+
+        if missing := egress.examine(config).missing:
+            print(f"lambdad: --egress on cannot be had: {missing}; see `lambdad doctor`", file=sys.stderr)
+            return 1
     try:
         lock = _prepare(config)
         if config.auth == "iam" and not config.access_keys:
@@ -88,9 +94,10 @@ def _ready_line(config: settings.Settings, port: int, said: dict[str, Any]) -> s
     isolation = said["isolation"]
     if isolation == "plain":
         isolation = "NONE: functions run as plain processes, see `lambdad doctor`"
+    way_out = " | egress on" if config.egress == "on" else ""
     return (
         f"lambdad {__version__} ready on http://{host}:{port} | data {config.data_dir} | auth {config.auth} | "
-        f"isolation {isolation} | runtimes {' '.join(said['interpreters']) or 'unknown'}"
+        f"isolation {isolation}{way_out} | runtimes {' '.join(said['interpreters']) or 'unknown'}"
     )
 
 

@@ -12,10 +12,13 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lambdad.sandbox import cgroups as cgroups_
 from lambdad.sandbox import channel, plain, spec
+
+if TYPE_CHECKING:
+    from lambdad.sandbox import egress  # not loaded where there is no way out
 
 _GONE = "the environment has ended"
 
@@ -99,6 +102,7 @@ class Sandbox:
         place: Path | None = None,
         binds: tuple[spec.Bind, ...] = (),
         within: Sandbox | None = None,
+        network: egress.Network | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = id
@@ -121,6 +125,7 @@ class Sandbox:
         self.tmp_root = self._translate("/tmp")
         self.runtime_listener: socket.socket
         self.endpoint_listener: socket.socket
+        self._network = network
         self._group = group
         self._cgroups = cgroups
         self._on_finished = on_finished
@@ -158,6 +163,9 @@ class Sandbox:
         procs = self._group.open_procs() if self._within is None else []
         names = ["control", "output", *["procs"] * len(procs)]
         fds = [self._theirs.detach(), self._output_write, *procs]
+        if self._network is not None:
+            names.append("network")
+            fds.append(self._network.detach())
         close = list(fds)
         if self._within is None:
             self._output_write = -1
@@ -520,6 +528,8 @@ class Sandbox:
             launched.close()
         self._last_peak_bytes = self.peak_memory_bytes()
         self._pidfd = -1
+        if self._network is not None:
+            self._network.release()
         group, self._group = self._group, cgroups_.NoGroup()
         group.unwatch()
         self._cgroups.release(group, self._leave_place, self._note_finished)

@@ -26,7 +26,7 @@ _FILES = {
     "/etc/group": f"root:x:0:\n{spec.USER_NAME}:x:{spec.GROUP_ID}:\nnogroup:x:65534:\n",
     "/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{spec.ENDPOINT_ADDRESS[0]} sandbox sandbox.localdomain lambdad\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
-    "/etc/resolv.conf": "",
+    "/etc/resolv.conf": "",  # resolvers then ask loopback, where nothing answers: they are refused at once and give up
 }
 
 

@@ -14,10 +14,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lambdad.sandbox import cgroups as cgroups_
-from lambdad.sandbox import channel, fence, instances, plain, private_root, seccomp, spec
+from lambdad.sandbox import channel, egress_rules, fence, instances, plain, private_root, seccomp, spec
+
+if TYPE_CHECKING:
+    from lambdad.sandbox import egress  # not loaded where there is no way out
 
 PARALLEL_SPAWNS = 8
 # Host user ids for environments: above every range that distributions and container tools hand out.
@@ -71,6 +74,7 @@ class Zygote:
         cgroups: cgroups_.Cgroups,
         isolation: Isolation,
         code_store: Path,
+        way_out: egress.Egress | None = None,
     ) -> None:
         self.spec = zygote_spec
         self.isolation = isolation
@@ -80,6 +84,7 @@ class Zygote:
         self._instance = instances.own_instance()
         self._translate = plain.translator({} if isolation.fenced else plain.mapping(zygote_spec.binds))
         self._cgroups = cgroups
+        self._way_out = way_out
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._warmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._forks: dict[int, fence.Sandbox] = {}
@@ -130,11 +135,21 @@ class Zygote:
             ZygoteFailed: the template is gone or could not fork.
             SpawnFailed: the fence could not be completed.
             CgroupFailed: no cgroup could be made.
+            EgressFailed: no network with a way out could be made.
         """
         async with self._turn:
             if self._channel.closed:
                 raise ZygoteFailed(self.spec.name, "spawn", 0, "the template has ended")
-            group = await self._cgroups.acquire()
+            if within is not None and self._way_out is not None:
+                # Its namespaces belong to the snapshot's user namespace, and the network that was made ahead cannot.
+                raise ZygoteFailed(self.spec.name, "spawn", errno.EOPNOTSUPP, "a copy cannot have a way out of its network")
+            network = None if self._way_out is None else await self._way_out.acquire()
+            try:
+                group = await self._cgroups.acquire()
+            except BaseException:
+                if network is not None:
+                    network.release()
+                raise
             sandbox = fence.Sandbox(
                 id=f"{self.spec.name}-{next(self._numbers)}",
                 group=group,
@@ -143,6 +158,7 @@ class Zygote:
                 place=None if self.isolation.fenced else plain.private_directory(self._instance),
                 binds=self.spec.binds,
                 within=None if within is None else within.snapshot,
+                network=network,
             )
             self._fences.add(sandbox)
             try:
@@ -236,6 +252,7 @@ async def open_zygote(
     code_store: Path,
     cgroups: cgroups_.Cgroups,
     isolation: Isolation | None = None,
+    way_out: egress.Egress | None = None,
 ) -> AsyncIterator[Zygote]:
     """
     Start a template; it is ready to spawn when the body is entered.
@@ -245,6 +262,7 @@ async def open_zygote(
         code_store: directory of functions' code, shown to each environment only as far as it is assigned.
         cgroups: where environments' cgroups come from.
         isolation: None means the strongest (namespaces, as root).
+        way_out: where environments' networks come from; None gives each one of its own that leads nowhere.
 
     Raises:
         ZygoteFailed: with the step that failed.
@@ -257,7 +275,9 @@ async def open_zygote(
     with theirs:
         fd = theirs.fileno()
         arguments, plan = _command(zygote_spec, code_store, isolation, fd)
-        zygote = Zygote(zygote_spec, own, cgroups, isolation, code_store)
+        if plan is not None and way_out is not None:
+            plan["root"]["files"]["/etc/resolv.conf"] = egress_rules.resolv_conf(way_out.subnet)
+        zygote = Zygote(zygote_spec, own, cgroups, isolation, code_store, way_out)
         process = await asyncio.create_subprocess_exec(
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,

@@ -7,11 +7,14 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lambdad.kit import threads
 from lambdad.runtimes import plans
 from lambdad.sandbox import cgroups, fence, private_root, spec, zygote
+
+if TYPE_CHECKING:
+    from lambdad.sandbox import egress  # not loaded where there is no way out
 
 log = logging.getLogger("lambdad.worker")
 
@@ -92,7 +95,11 @@ class Template:
         """Hold the zygote open until cancelled."""
         try:
             async with zygote.open_zygote(
-                self._spec, code_store=self._stove.code_store, cgroups=self._stove.cgroups, isolation=self._stove.isolation
+                self._spec,
+                code_store=self._stove.code_store,
+                cgroups=self._stove.cgroups,
+                isolation=self._stove.isolation,
+                way_out=self._stove.way_out,
             ) as running:
                 ready.set_result(running)
                 await running.wait_warmed()
@@ -117,12 +124,15 @@ def _file_bytes(pid: int) -> int:
 
 
 class Stove:
-    """Where templates stand: one level of isolation, one code store, one source of cgroups."""
+    """Where templates stand: one level of isolation, one code store, one source of cgroups, one way out if there is one."""
 
-    def __init__(self, code_store: Path, source: cgroups.Cgroups, isolation: zygote.Isolation) -> None:
+    def __init__(
+        self, code_store: Path, source: cgroups.Cgroups, isolation: zygote.Isolation, way_out: "egress.Egress | None" = None
+    ) -> None:
         self.code_store = code_store
         self.cgroups = source
         self.isolation = isolation
+        self.way_out = way_out
         self._own_interpreter = Path(sys.executable)
 
     @property

@@ -22,6 +22,10 @@ RESOURCE_LIMITS = (
     (resource.RLIMIT_MEMLOCK, 65536, 65536),
 )
 OOM_SCORE_ADJUSTMENT = 300
+OWN_MODULES = (
+    "", ".attempt", ".init", ".kernel", ".launcher", ".nested", ".network", ".root", ".runtime", ".snapshot", ".tracing",
+    ".wire", ".zygote",
+)  # fmt: skip
 
 Entry = Callable[[], Optional[int]]
 
@@ -233,6 +237,6 @@ def _forget_own_modules() -> None:
     By name: to go through all modules is to write to a page of memory for nearly each of them, their reference counts.
     """
     package = __name__.partition(".")[0]
-    for name in ("", ".attempt", ".init", ".kernel", ".launcher", ".network", ".root", ".runtime", ".wire", ".zygote"):
+    for name in OWN_MODULES:
         sys.modules.pop(package + name, None)
     del sys.modules["__preloaded__"]
