@@ -1,6 +1,7 @@
 """Function code that wants out, or wants more than its share: each attempt, through a real invocation, and what becomes of it.
 
 The functions here are what a stranger might deploy. Each test says what must be refused and how, and that a neighbour lives on.
+What takes one line to try is in `attack_table.py`.
 """
 
 import concurrent.futures
@@ -343,13 +344,13 @@ def raised(what):
         resource.setrlimit(what, (1 << 20, 1 << 20))
     except (OSError, ValueError) as error:
         return 'refused'
-limits = (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK)
+limits = (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC, resource.RLIMIT_MEMLOCK)
 return [count, threads, ended, [raised(limit) for limit in limits]]
 """,
         MemorySize=1024,
     )
     files, threads, ended, raised = functions.invoke(name)["Payload"]
-    assert 900 <= files <= 1024 and 100 <= threads <= 1024 and ended == ["EMFILE", "RuntimeError"] and raised == ["refused"] * 4
+    assert 900 <= files <= 1024 and 100 <= threads <= 1024 and ended == ["EMFILE", "RuntimeError"] and raised == ["refused"] * 3
     neighbour()
 
 
@@ -552,88 +553,6 @@ return 'well'
 
 
 # 5. Becoming more than one is.
-
-
-def test_mounting_and_namespaces(functions: Functions, attack: Callable[..., str]):
-    """Nothing can be mounted or unmounted, no root changed, no namespace made or entered."""
-    name = attack(
-        """
-n = event['numbers']
-os.makedirs('/tmp/m', exist_ok=True)
-calls = {
-    'mount': (b'none', b'/tmp/m', b'tmpfs', 0, 0), 'umount2': (b'/var/task', 2), 'pivot_root': (b'/tmp', b'/tmp/m'), 'chroot': (b'/tmp',),
-    'fsopen': (b'tmpfs', 0), 'open_tree': (-100, b'/', 1), 'move_mount': (-100, b'/tmp', -100, b'/var/task', 0),
-    'mount_setattr': (-100, b'/', 0, 0, 0), 'setns': (os.open('/proc/self/ns/net', os.O_RDONLY), 0), 'swapon': (b'/tmp/m', 0),
-    'open_by_handle_at': (-100, 0, 0), 'quotactl': (0, b'x', 0, 0),
-}
-made = {str(flag): syscall(n['unshare'], flag) for flag in
-        (0x10000000, 0x20000, 0x40000000, 0x20000000, 0x08000000, 0x04000000, 0x02000000, 0x10000000 | 0x20000)}
-clones = {str(flag): syscall(n['clone'], flag | 17, 0, 0, 0, 0) for flag in (0x10000000, 0x20000, 0x20000000)}
-return [{name: syscall(n[name], *words) for name, words in calls.items()}, made, clones, sorted(os.listdir('/var/task'))]
-"""
-    )
-    calls, made, clones, task = functions.invoke(name, {"numbers": NUMBERS})["Payload"]
-    for answers in (calls, made, clones):
-        assert answers and set(answers.values()) <= REFUSED, answers
-    assert "app.py" in task
-
-
-def test_raising_privileges(functions: Functions, attack: Callable[..., str]):
-    """No user, capability, set-user-id program, priority, clock or kernel interface gives a function anything."""
-    name = attack(
-        """
-n = event['numbers']
-import resource, shutil
-shutil.copy(shutil.which('id') or '/usr/bin/id', '/tmp/id')
-os.chmod('/tmp/id', 0o6755)
-caps = struct.pack('II', 0x20080522, 0), struct.pack('6I', *[0xffffffff] * 6)
-programs = ['/bin/su', '/usr/bin/passwd', '/usr/bin/sudo', '/usr/bin/mount', '/usr/bin/newuidmap', '/usr/bin/unshare']
-programs = [p for p in programs if os.path.exists(p)]
-setuid = [p for p in programs if os.stat(p).st_mode & stat.S_ISUID]
-def run(*words):
-    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    return [done.returncode, done.stdout.strip()]
-calls = {name: syscall(n[name], *words) for name, words in {
-    'setuid': (0,), 'setgid': (0,), 'setresuid': (0, 0, 0), 'setgroups': (1, b'\\0' * 8), 'capset': caps,
-    'reboot': (0xfee1dead, 672274793, 0x1234567, 0),
-    'init_module': (b'x', 1, b''), 'finit_module': (0, b'', 0), 'kexec_load': (0, 0, 0, 0), 'bpf': (0, 0, 0),
-    'perf_event_open': (0, 0, -1, -1, 0), 'userfaultfd': (0,), 'io_uring_setup': (8, 0), 'keyctl': (0, -3, 0),
-    'add_key': (b'user', b'k', b'v', 1, -3), 'request_key': (b'user', b'k', 0, 0),
-    'sethostname': (b'mine', 4), 'setdomainname': (b'mine', 4), 'clock_settime': (0, b'\\0' * 16), 'settimeofday': (b'\\0' * 16, 0),
-    'syslog': (2, b'x' * 64, 64), 'acct': (b'/tmp/a',), 'iopl': (3,), 'ioperm': (0, 1, 1), 'personality': (0x0400000,),
-    'memfd_secret': (0,), 'fanotify_init': (0, 0), 'lookup_dcookie': (0, 0, 0), 'vhangup': (), 'mbind': (0, 0, 0, 0, 0, 0),
-}.items() if name in n}
-return {
-    'calls': calls, 'id': run('/tmp/id', '-u'),
-    'status': status('NoNewPrivs', 'Seccomp', 'CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb', 'Uid', 'Gid', 'Groups'),
-    'su': [run(p, '-c', 'id -u') if p.endswith('su') else run(p) for p in setuid],
-    'unshare': run('/usr/bin/unshare', '-r', 'id', '-u') if '/usr/bin/unshare' in programs else None,
-    'node': attempt(os.mknod, '/tmp/disk', stat.S_IFBLK | 0o666, os.makedev(8, 0)),
-    'memory': attempt(os.mknod, '/tmp/mem', stat.S_IFCHR | 0o666, os.makedev(1, 1)),
-    'nice': attempt(os.setpriority, os.PRIO_PROCESS, 0, -5),
-    'realtime': attempt(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1)),
-    'oom': attempt(lambda: os.write(os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000')),
-    'chown': attempt(os.chown, '/tmp/id', 0, 0), 'dev': sorted(os.listdir('/dev')),
-    'uid': [os.getuid(), os.getgid()],
-}
-"""
-    )
-    told = answered(functions, name, {"numbers": NUMBERS})
-    harmless = {"setgroups", "setgid"} if told["uid"][1] == 0 else set()
-    for call, answer in told["calls"].items():
-        assert call in harmless or answer in REFUSED | {"EINVAL"}, (call, answer)
-    no_new, seccomp, *capabilities, uid, gid, groups = told["status"]
-    assert (no_new, seccomp) == ("1", "2") and set(capabilities) == {"0" * 16}
-    assert (
-        set(uid.split()) == {str(told["uid"][0])}
-        and set(gid.split()) == {str(told["uid"][1])}
-        and told["uid"] == [993, 990]
-        and groups in ("", "990")
-    )
-    assert told["id"] == [0, "993"] and all(status != 0 or "0" not in text.splitlines() for status, text in told["su"])
-    assert told["unshare"] is None or told["unshare"][0] != 0
-    assert {told["node"], told["memory"], told["nice"], told["realtime"], told["oom"]} <= REFUSED and told["chown"] in REFUSED | {"EINVAL"}
-    assert set(told["dev"]) <= {"fd", "full", "null", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero", "ptmx", "pts"}
 
 
 def test_the_machine_cannot_be_seen(functions: Functions, attack: Callable[..., str]):

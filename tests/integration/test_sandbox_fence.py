@@ -10,67 +10,11 @@ import pytest
 from sandbox_fixtures import needs_root, stage  # noqa: F401
 from sandbox_stage import Stage, wait_written, written
 
+import attack_table  # type: ignore[import-not-found]
 from lambdad.sandbox import syscall_numbers
 
 pytestmark = needs_root
 NUMBERS = syscall_numbers.X86_64 if Path("/lib64/ld-linux-x86-64.so.2").exists() else syscall_numbers.AARCH64
-
-# What is tried inside (an expression), and what must come of it.
-ATTEMPTS = {
-    "read the machine's accounts' secrets": ("attempt(lambda: open('/etc/shadow').read())", "ENOENT"),
-    "see home directories": ("sorted(os.listdir('/root')) in ([], ['.pyenv'])", True),
-    "see /home": ("attempt(lambda: os.listdir('/home'))", "ENOENT"),
-    "see /sys": ("attempt(lambda: os.listdir('/sys'))", "ENOENT"),
-    "see other functions' code": ("os.listdir('/mnt/code')", []),
-    "see its own code": ("os.listdir('/var/task')", ["handler.py"]),
-    "write its code": ("attempt(lambda: open('/var/task/x', 'w'))", "EROFS"),
-    "write the root": ("attempt(lambda: open('/x', 'w'))", "EROFS"),
-    "write the system": ("attempt(lambda: open('/usr/x', 'w'))", "EROFS"),
-    "write the runtime": ("attempt(lambda: open('/var/runtime/x', 'w'))", "EROFS"),
-    "see other processes": ("[p for p in os.listdir('/proc') if p.isdigit()] == [str(os.getpid())]", True),
-    "see process 1": ("attempt(lambda: os.listdir('/proc/1'))", "ENOENT"),
-    "kill process 1": ("attempt(lambda: os.kill(1, 9))", "EPERM"),
-    "read process 1's memory": ("attempt(lambda: open('/proc/1/mem', 'rb'))", "ENOENT"),
-    "become root": ("attempt(lambda: os.setuid(0))", "EPERM|EINVAL"),
-    "join a group": ("attempt(lambda: os.setgroups([0]))", "EPERM"),
-    "mount": ("libc.mount(b'tmpfs', b'/tmp', b'tmpfs', 0, None) and errno.errorcode[ctypes.get_errno()]", "EPERM"),
-    "unmount": ("libc.umount2(b'/var/task', 2) and errno.errorcode[ctypes.get_errno()]", "EPERM"),
-    "unshare": ("libc.unshare(0x10000000) and errno.errorcode[ctypes.get_errno()]", "EPERM"),
-    "clone into a namespace": (f"call({NUMBERS['clone']}, 0x10000011, 0, 0, 0, 0)", "EPERM"),
-    "clone3": (f"call({NUMBERS['clone3']}, 0, 0)", "ENOSYS"),
-    "setns": (f"call({NUMBERS['setns']}, 0, 0)", "EPERM"),
-    "chroot": ("attempt(lambda: os.chroot('/tmp'))", "EPERM"),
-    "pivot_root": (f"call({NUMBERS['pivot_root']}, b'/tmp', b'/tmp')", "EPERM"),
-    "make a device": ("attempt(lambda: os.mknod('/tmp/sda', 0o60600, os.makedev(8, 0)))", "EPERM"),
-    "ptrace": (f"call({NUMBERS['ptrace']}, 0, 0, 0, 0)", "EPERM"),
-    "keyctl": (f"call({NUMBERS['keyctl']}, 0, -3, 0)", "EPERM"),
-    "add_key": (f"call({NUMBERS['add_key']}, b'user', b'x', b'y', 1, -3)", "EPERM"),
-    "bpf": (f"call({NUMBERS['bpf']}, 0, 0, 0)", "EPERM"),
-    "perf_event_open": (f"call({NUMBERS['perf_event_open']}, 0, 0, 0, 0, 0)", "EPERM"),
-    "io_uring": (f"call({NUMBERS['io_uring_setup']}, 1, 0)", "ENOSYS"),
-    "userfaultfd": (f"call({NUMBERS['userfaultfd']}, 0)", "EPERM"),
-    "open by handle": (f"call({NUMBERS['open_by_handle_at']}, 0, 0, 0)", "EPERM"),
-    "load a module": (f"call({NUMBERS['finit_module']}, 0, b'', 0)", "EPERM"),
-    "reboot": (f"call({NUMBERS['reboot']}, 0, 0, 0, 0)", "EPERM"),
-    "set the clock": ("attempt(lambda: time.clock_settime(time.CLOCK_REALTIME, 0))", "EPERM"),
-    "set the host name": ("attempt(lambda: socket.sethostname('x'))", "EPERM"),
-    "look into another process": (f"call({NUMBERS['process_vm_readv']}, 1, 0, 0, 0, 0, 0)", "EPERM"),
-    "take another process's descriptor": (f"call({NUMBERS['pidfd_getfd']}, 0, 0, 0)", "EPERM"),
-    "open a raw socket": ("attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))", "EPERM"),
-    "open a packet socket": ("attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))", "EAFNOSUPPORT"),
-    "open a crypto socket": ("attempt(lambda: socket.socket(38, socket.SOCK_SEQPACKET))", "EAFNOSUPPORT"),
-    "open a vsock": ("attempt(lambda: socket.socket(40, socket.SOCK_STREAM))", "EAFNOSUPPORT"),
-    "type into a terminal": ("attempt(lambda: __import__('fcntl').ioctl(0, 0x5412, b'x'))", "EPERM"),
-    "write a kernel setting": ("attempt(lambda: open('/proc/sys/kernel/hostname', 'w'))", "EROFS"),
-    "ask for sysrq": ("os.path.exists('/proc/sysrq-trigger') and os.path.samefile('/proc/sysrq-trigger', '/dev/null')", "falsy|True"),
-    "read the kernel's keys": ("open('/proc/keys').read()", ""),
-    "hold capabilities": ("[l.split()[1].strip('0') for l in open('/proc/self/status') if l.startswith('Cap')]", [""] * 5),
-    "gain privileges": ("'NoNewPrivs:\\t1' in open('/proc/self/status').read()", True),
-    "raise its limits": ("resource.getrlimit(resource.RLIMIT_NOFILE)[1]", 1024),
-    "see the machine's network": ("sorted(name for _, name in socket.if_nameindex())", ["lo"]),
-    "hold foreign descriptors": ("len(os.listdir('/proc/self/fd'))", 4),
-    "see where its cgroup is": ("any('lambdad' in line for line in open('/proc/self/cgroup'))", False),
-}  # fmt: skip
 
 
 def read(path: str) -> str:
@@ -79,20 +23,16 @@ def read(path: str) -> str:
 
 
 async def test_attempts_to_get_out_fail(stage: Stage) -> None:  # noqa: F811
-    """Every attempt to reach what is outside is refused, in the way that was meant."""
-    code = "\n".join(
-        ["seen = {}", *(f"seen[{name!r}] = {expression}" for name, (expression, _) in ATTEMPTS.items()),
-         "print(json.dumps(seen))"]
-    )  # fmt: skip
-    end, text = await stage.run(code)
+    """Every attempt of the table is refused, in the way that was meant."""
+    told = "print(json.dumps(tried(json.load(open('/var/task/attempts.json')))))\n"
+    task = stage.code_store / "one"
+    (task / "attempts.json").write_text(json.dumps(attack_table.pairs()))
+    (task / "attack.py").write_text(f"NUMBERS = {NUMBERS!r}\n{attack_table.TOOLS}\n{attack_table.RUNNER}\n{told}")
+    end, text = await stage.run("exec(open('/var/task/attack.py').read(), globals())")
     assert end.code == 0, text
-    seen = json.loads(text)
-    wrong = {}
-    for name, (_, expected) in ATTEMPTS.items():
-        meant = expected.split("|") if isinstance(expected, str) else [expected]
-        if seen[name] not in meant and not ("falsy" in meant and not seen[name]):
-            wrong[name] = seen[name]
-    assert wrong == {}
+    outcomes = json.loads(text)
+    assert len(outcomes) == len(attack_table.attempts())
+    assert attack_table.wrong(outcomes) == {}
 
 
 async def test_what_functions_need_works(stage: Stage) -> None:  # noqa: F811
@@ -110,6 +50,7 @@ async def test_what_functions_need_works(stage: Stage) -> None:  # noqa: F811
         "    process = await asyncio.create_subprocess_exec('/bin/true')\n"
         "    assert await process.wait() == 0\n"
         "asyncio.run(work())\n"
+        "a, b = socket.socketpair(); b.close(); assert attempt(lambda: a.send(b'x')) == 'EPIPE'\n"
         "assert open('/proc/self/fd/1', 'wb').write(b'stdout again\\n')\n"
         "os.kill(os.getpid(), 0); os.sync(); open('/proc/meminfo').read(); os.nice(1)\n"
         "print(os.environ, os.getcwd(), socket.gethostname(), len(os.urandom(8)))\n"

@@ -122,7 +122,7 @@ async def test_resource_limits_are_lambdas(stage: Stage) -> None:  # noqa: F811
     assert text.splitlines() == [
         "NOFILE 1024 1024",
         "STACK 8388608 -1",
-        "CORE 0 0",
+        "CORE 1 1",
         "MEMLOCK 65536 65536",
     ]
 

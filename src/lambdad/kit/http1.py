@@ -24,6 +24,9 @@ log = logging.getLogger("lambdad.http")
 _REASONS = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 _BODILESS = frozenset({204, 304})
 _STREAM_HIGH_WATER_BYTES = 256 * 1024
+_SMALL_BODY_BYTES = 1024 * 1024
+_MOST_FIELDS = 1000  # headers and trailers of one message; a dictionary of many small ones takes many times their bytes
+_FRAMING_BYTES_FOR_ONE = 16  # of a chunk's size and ends, for each byte of a body in chunks of one byte, with some room
 _LINGER_S = 5.0
 
 
@@ -32,13 +35,16 @@ class Limits:
     """What one client may cost.
 
     Args:
-        header_bytes: request line and headers together; AWS allows 1 MB in all for Lambda. More is answered 431.
+        header_bytes: request line and headers together; AWS allows 1 MB in all for Lambda. More is answered 431, and so are more than
+            1,000 headers, and trailers or extensions of chunks beyond this.
         body_bytes: a body read whole; more is answered 413. Streamed bodies are the handler's to limit.
         discard_bytes: a body over `body_bytes` but not over this is read and thrown away, and the request is handled with
             `Request.oversize` set, so that the client reads a proper answer instead of a reset connection. 0: never.
         header_timeout_s: from the first byte of a request to the end of its headers; then 408.
         body_idle_timeout_s: between two reads of a body; then the connection is closed.
         keep_alive_s: an idle connection is closed after this long.
+        bodies_bytes: what all connections of a server may keep of bodies together. Beyond it, a body that is larger than 1 MiB is
+            answered 503, so that small ones have a chance.
         connections: more are refused by 503 at once.
         pipelined: requests waiting in one connection; reading pauses when reached.
     """
@@ -49,6 +55,7 @@ class Limits:
     header_timeout_s: float = 20.0
     body_idle_timeout_s: float = 60.0
     keep_alive_s: float = 75.0
+    bodies_bytes: int = 512 * 1024 * 1024
     connections: int = 10_000
     pipelined: int = 16
 
@@ -160,8 +167,12 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._body_bytes = 0
         self._header_bytes = 0
+        self._framing_bytes = 0  # of the message being read, after its headers, what was not body
         self._url = b""
         self._headers: dict[str, str] = {}
+        self._repeated: dict[str, list[str]] = {}  # values of those that came more than once
+        self._fields = 0
+        self._turning = False  # to the next of the waiting requests
         self._paused = False
         self._in_headers = False
         self._refused = False  # nothing that arrives is read any more
@@ -189,6 +200,8 @@ class Connection(asyncio.Protocol):
             return
         if self._in_headers or self._reading is None:
             self._header_bytes += len(data)
+        else:
+            self._framing_bytes += len(data)
         try:
             while data:
                 try:
@@ -201,6 +214,8 @@ class Connection(asyncio.Protocol):
         else:
             if self._in_headers and self._header_bytes > self.limits.header_bytes:
                 self.refuse(431, b"request headers too large")
+            elif self._framing_bytes > self.limits.header_bytes + _FRAMING_BYTES_FOR_ONE * self._body_bytes:
+                self.refuse(431, b"request trailers too large")
             elif self._reading is not None:
                 self.deadline_s = self.loop.time() + self.limits.body_idle_timeout_s
 
@@ -220,13 +235,17 @@ class Connection(asyncio.Protocol):
         self.disconnected()
 
     def pause_writing(self) -> None:
+        """Hear that the client is slow to read its answers; more of its requests are not read, or their answers would pile up here."""
         if self.writable is None:
             self.writable = self.loop.create_future()
+        if self.current is None or self.current.stream is None:
+            self.pause_reading()
 
     def resume_writing(self) -> None:
         if self.writable is not None and not self.writable.done():
             self.writable.set_result(None)
         self.writable = None
+        self.resume_reading()
 
     def pause_reading(self) -> None:
         if not self._paused and not self.closing:
@@ -234,13 +253,15 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._paused and not self.closing and len(self.waiting) < self.limits.pipelined:
+        blocked = self.writable is not None and (self.current is None or self.current.stream is None)
+        if self._paused and not self.closing and not blocked and len(self.waiting) < self.limits.pipelined:
             self._paused = False
             self.transport.resume_reading()
 
     # httptools callbacks
     def on_message_begin(self) -> None:
         self._url, self._headers = b"", {}
+        self._fields = 0
         self._in_headers = True
         if self.deadline_s == 0.0 or self.current is None:
             self.deadline_s = self.loop.time() + self.limits.header_timeout_s
@@ -249,13 +270,27 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        if self._fields > _MOST_FIELDS:
+            self.refuse(431, b"too many request headers")
+            return
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1")
-        seen = self._headers.get(key)
-        self._headers[key] = text if seen is None else f"{seen},{text}"
+        if key in self._headers:
+            self._repeated.setdefault(key, [self._headers[key]]).append(text)
+        else:
+            self._headers[key] = text
+
+    def _join_repeated(self) -> None:
+        for key, values in self._repeated.items():
+            self._headers[key] = ",".join(values)
+        self._repeated.clear()
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
+        self._framing_bytes = 0
+        if self._repeated:
+            self._join_repeated()
         received_bytes, self._header_bytes = self._header_bytes, 0
         headers = self._headers
         if self._refused or self._parser.should_upgrade():
@@ -291,10 +326,11 @@ class Connection(asyncio.Protocol):
         request = self._reading
         if request is None or self._refused:
             return
+        self._body_bytes += len(body)
+        self._framing_bytes -= len(body)
         if request.stream is not None:
             request.stream.feed(body)
             return
-        self._body_bytes += len(body)
         if self._body_bytes > self._most_bytes:
             self.refuse(413, b"request body too large")
         elif self._body_bytes > self.limits.body_bytes:
@@ -308,6 +344,8 @@ class Connection(asyncio.Protocol):
         if request is None or self._refused:
             return
         self.deadline_s = 0.0
+        if self._repeated:
+            self._join_repeated()
         if request.stream is not None:
             request.stream.end()
             return
@@ -351,11 +389,19 @@ class Connection(asyncio.Protocol):
         if close or unread:
             self.close()
             return
-        if self.waiting:
-            self.current = self.waiting.popleft()
-            self.resume_reading()
-            self.request_received(self.current)
-        elif self._refusal:
+        if self._turning:
+            return  # whoever turns goes on; requests that are answered as they come must not be nested
+        self._turning = True
+        try:
+            while self.waiting and self.current is None and not self.closing:
+                self.current = self.waiting.popleft()
+                self.resume_reading()
+                self.request_received(self.current)
+        finally:
+            self._turning = False
+        if self.current is not None or self.closing:
+            return
+        if self._refusal:
             self._send_refusal()
         elif self._reading is None and not self._in_headers:
             self.deadline_s = self.loop.time() + self.limits.keep_alive_s
@@ -369,6 +415,7 @@ class Connection(asyncio.Protocol):
         head = head_bytes(status, [("content-type", "text/plain")], len(reason) + 1, close=True)
         self._refusal = head + reason + b"\n"
         reading, self._reading = self._reading, None
+        self._chunks = []
         if reading is not None and reading.stream is not None:
             reading.stream.end(ClientDisconnected("the rest of the body cannot be read"))
             if self.current is reading:
@@ -413,6 +460,14 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         return b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self._url, version.encode(), lines.encode("latin-1"), rest)
 
+    def held_bytes(self) -> int:
+        """Return what is kept for this client: requests not yet handled, and answers that it has yet to read."""
+        reading = self._reading
+        kept_bytes = self._header_bytes + sum(len(request.body) for request in self.waiting)
+        if reading is not None and reading.stream is None and not reading.oversize:
+            kept_bytes += self._body_bytes
+        return kept_bytes + self.transport.get_write_buffer_size()
+
     def close(self) -> None:
         self.closing = True
         self.deadline_s = 0.0
@@ -443,6 +498,7 @@ class _Served(Connection):
     def __init__(self, server: "Server") -> None:
         super().__init__(server.limits, server.wants_stream)
         self._server = server
+        self._kept_bytes = 0  # of bodies, as counted by the server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -462,6 +518,31 @@ class _Served(Connection):
 
     def disconnected(self) -> None:
         self._server.connections.discard(self)
+        handled_bytes = 0 if self.current is None else len(self.current.body)  # until its handler has ended
+        self.keep(handled_bytes - self._kept_bytes)
+
+    def keep(self, size_bytes: int) -> None:
+        """Count bytes of bodies that are kept from now on, or, below 0, no longer."""
+        self._kept_bytes += size_bytes
+        self._server.bodies_bytes += size_bytes
+
+    def on_body(self, body: bytes) -> None:
+        before_bytes = self._body_bytes
+        super().on_body(body)
+        request = self._reading
+        if request is None or request.stream is not None:
+            return
+        if not request.oversize:
+            self.keep(len(body))
+            if self._server.bodies_bytes > self.limits.bodies_bytes and self._body_bytes > _SMALL_BODY_BYTES:
+                self.refuse(503, b"too many large request bodies at once")
+        elif before_bytes <= self.limits.body_bytes:
+            self.keep(-before_bytes)  # thrown away just now
+
+    def refuse(self, status: int, reason: bytes) -> None:
+        super().refuse(status, reason)
+        whole = self.waiting if self.current is None else (self.current, *self.waiting)
+        self.keep(sum(len(request.body) for request in whole) - self._kept_bytes)
 
     def request_received(self, request: Request) -> None:
         self._server.start(self, request)
@@ -530,6 +611,7 @@ class Server:
         self.limits = limits
         self.wants_stream = wants_stream
         self.connections: set[_Served] = set()
+        self.bodies_bytes = 0  # kept by all connections
         self._handler = handler
         self._tasks = tasks
         self._in_flight = 0
@@ -563,6 +645,7 @@ class Server:
             else:
                 connection.close()
         finally:
+            connection.keep(-len(request.body))
             self._answered += 1
             self._in_flight -= 1
             if self._in_flight == 0:

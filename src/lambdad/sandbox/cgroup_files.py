@@ -76,6 +76,15 @@ def write(directory: Path, name: str, text: str) -> None:
         raise CgroupFailed(f"write {text!r} to {name}", refused.errno or 0) from refused
 
 
+def limit_processes_together(subtree: Path) -> None:
+    """Leave the machine half of its process numbers, however many environments make as many processes as each may."""
+    try:
+        most = int(Path("/proc/sys/kernel/pid_max").read_text()) // 2
+    except OSError:
+        return
+    write_if_there(subtree, "pids.max", str(most))
+
+
 def write_if_there(directory: Path, name: str, text: str) -> bool:
     """Write one control file that this kernel may not have, or may not let be written. Says whether it was."""
     try:

@@ -17,6 +17,9 @@ from lambdad.sandbox import cgroup_files, memory_files, spec
 
 CONTROLLERS = ("memory", "cpu", "pids", "freezer")
 CPU_PERIOD_US = 20_000
+# What is under way in TCP connections is no memory to version 1, unless it has a limit of its own; without one a function can fill
+# what the whole machine has for it (net.ipv4.tcp_mem) from the loopback alone.
+TCP_SHARE_OF_MEMORY = 4
 
 
 class GroupV1:
@@ -59,6 +62,7 @@ class GroupV1:
         if self._watching is not None:
             self._set("memory", "memory.oom_control", "1")  # stop, do not kill, and tell
             self._look()
+        self._set("memory", "memory.kmem.tcp.limit_in_bytes", str(limits.memory_bytes // TCP_SHARE_OF_MEMORY))
         cap_millicores = limits.cpu_cap_millicores or limits.cpu_millicores
         self._set("cpu", "cpu.shares", str(max(2, limits.cpu_millicores * 1024 // 1000)))
         self._set("cpu", "cpu.cfs_quota_us", str(max(1000, cap_millicores * CPU_PERIOD_US // 1000)))
@@ -135,16 +139,19 @@ class GroupV1:
             self._set("memory", "memory.oom_control", "0")
 
     def _set(self, controller: str, name: str, text: str) -> None:
-        """Write a limit unless it is so already. A kernel that does not count swap is told not to use it."""
+        """Write a limit unless it is so already. A kernel that does not count swap is told not to use it; one may count no TCP."""
         directory = self._directories.get(controller)
         if directory is None or self._written.get(name) == text:
             return
         try:
             cgroup_files.write(directory, name, text)
         except cgroup_files.CgroupFailed as refused:
-            if name != "memory.memsw.limit_in_bytes" or refused.errno not in (errnos.ENOENT, errnos.EACCES):
+            if name not in ("memory.memsw.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes") or (
+                refused.errno not in (errnos.ENOENT, errnos.EACCES)
+            ):
                 raise
-            cgroup_files.write_if_there(directory, "memory.swappiness", "0")
+            if name == "memory.memsw.limit_in_bytes":
+                cgroup_files.write_if_there(directory, "memory.swappiness", "0")
         self._written[name] = text
 
     def freeze(self) -> None:
@@ -229,6 +236,8 @@ class DriverV1:
                 except cgroup_files.CgroupFailed:
                     continue  # not ours to use; the probe says so
                 self._subtrees[controller] = subtree
+        if pids := self._subtrees.get("pids"):
+            cgroup_files.limit_processes_together(pids)
         self.controllers = frozenset(self._subtrees)
 
     def create(self, name: str) -> GroupV1:

@@ -190,6 +190,8 @@ class DriverV2:
         self._subtree = self._parent / f"lambdad-{instance}"
         cgroup_files.make(self._subtree)
         self.controllers = self._hand_down(self._subtree)
+        if "pids" in self.controllers:
+            cgroup_files.limit_processes_together(self._subtree)
 
     def _choose_parent(self, hierarchy: cgroup_files.Mounted) -> Path:
         if not os.access(hierarchy.own, os.W_OK):

@@ -78,6 +78,8 @@ class Channel:
                 )
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # said once, of what the other side left unread; what it sent before that is here to be read, and then the end
             except OSError:
                 raw, ancillary = b"", []
             fds, pid = _unpacked(ancillary)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lambdad.sandbox import cgroups as cgroups_
-from lambdad.sandbox import channel, plain, spec
+from lambdad.sandbox import channel, plain, spec, uncounted
 
 if TYPE_CHECKING:
     from lambdad.sandbox import egress  # not loaded where there is no way out
@@ -136,6 +136,7 @@ class Sandbox:
         self._shared_bytes = 0
         self._generation = 1
         self._frozen = False
+        self._uncounted = uncounted.Watch(lambda: self._tell("stop"))
         self._ready: asyncio.Future[None] = loop.create_future()
         self._booted: asyncio.Future[None] = loop.create_future()
         self._born = asyncio.Event()
@@ -233,6 +234,7 @@ class Sandbox:
             MessageTooLarge: environment and payload together do not fit into one packet (192 KiB).
         """
         self.limit(assignment.limits)
+        self._watch_uncounted(assignment.limits)
         try:
             await self._request("assign", assignment)
         except _StemLost:  # what is needed is there but for the process: nobody notices but by the time it takes
@@ -249,6 +251,7 @@ class Sandbox:
         if self._exit.done():
             self._exit = asyncio.get_running_loop().create_future()
         self._generation += 1
+        self._watch_uncounted(assignment.limits)
         await self._request("respawn", assignment)
 
     async def place(self, assignment: spec.Assignment) -> None:
@@ -373,6 +376,7 @@ class Sandbox:
         """Let a copy of the snapshot, in which this fence was made, run here; returns when it runs. Raises AssignFailed."""
         assert self._within is not None
         self.limit(limits)
+        self._watch_uncounted(limits)
         self._oom_kills = self._group.oom_kills()
         self._within._copies[self._number] = self
         try:
@@ -405,6 +409,10 @@ class Sandbox:
             self._group.limit(limits)
         except OSError as refused:
             raise AssignFailed(str(refused), refused.errno or 0) from refused
+
+    def _watch_uncounted(self, limits: spec.Limits) -> None:
+        if self._place is None and not self._killing:  # without a fence the sockets are the machine's
+            self._uncounted.start(self.init_pid, limits.memory_bytes)
 
     async def _request(self, kind: str, assignment: spec.Assignment) -> None:
         self._oom_kills = self._group.oom_kills()
@@ -453,6 +461,7 @@ class Sandbox:
         if self._frozen or self._killing:
             return
         self._frozen = True
+        self._uncounted.stop()
         if self._group.can_freeze:
             self._group.freeze()
         else:
@@ -463,6 +472,7 @@ class Sandbox:
         if not self._frozen:
             return
         self._frozen = False
+        self._uncounted.resume()
         if self._group.can_freeze:
             self._group.thaw()
         else:
@@ -614,6 +624,7 @@ class Sandbox:
 
     def _end(self, step: str) -> None:
         """Tell everybody who waits that nothing more will come."""
+        self._uncounted.stop()
         _resolve(self._ready, SpawnFailed(step, 0, _GONE))
         if self._ready.done() and not self._ready.cancelled():
             self._ready.exception()

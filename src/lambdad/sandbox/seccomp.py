@@ -15,7 +15,7 @@ from functools import cache
 from lambdad.sandbox import seccomp_policy
 from lambdad.sandbox.seccomp_policy import Verdict
 
-MOST_INSTRUCTIONS = 128
+MOST_INSTRUCTIONS = 136
 
 LOAD, JUMP_EQUAL, JUMP_GREATER_EQUAL, JUMP_ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 RET_KILL_PROCESS, RET_ERRNO, RET_ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
@@ -28,6 +28,7 @@ PROTOCOLS = (0, 6, 17)  # any, TCP, UDP
 NETLINK_ROUTE = 0
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C  # type into, or paste into, the terminal of whoever is looking
+RLIMIT_CORE = 4  # a change of it does nothing: at any other limit the kernel may start a program of the machine's for a dump
 PERSONALITIES = (0, 0xFFFFFFFF)  # the native one; "tell me which"
 EPERM, EAFNOSUPPORT, EPROTONOSUPPORT = 1, 97, 93
 
@@ -176,12 +177,28 @@ def _check_personality(to: _Assembler) -> None:
     to.add(JUMP_EQUAL, PERSONALITIES[1], Verdict.ALLOW.value, Verdict.REFUSE.value)
 
 
+def _check_setrlimit(to: _Assembler) -> None:
+    to.add(LOAD, _argument(0))
+    to.add(JUMP_EQUAL, RLIMIT_CORE, Verdict.DONE.value, Verdict.ALLOW.value)
+
+
+def _check_prlimit(to: _Assembler) -> None:
+    allow, done = Verdict.ALLOW.value, Verdict.DONE.value
+    to.add(LOAD, _argument(1))
+    to.add(JUMP_EQUAL, RLIMIT_CORE, None, allow)
+    for half in (0, 4):  # no new limit is given: it asks
+        to.add(LOAD, _argument(2) + half)
+        to.add(JUMP_EQUAL, 0, None if half == 0 else allow, done)
+
+
 _CHECKS: dict[Verdict, Callable[[_Assembler], None]] = {
     Verdict.CHECK_SOCKET: _check_socket,
     Verdict.CHECK_SOCKETPAIR: _check_socketpair,
     Verdict.CHECK_CLONE: _check_clone,
     Verdict.CHECK_IOCTL: _check_ioctl,
     Verdict.CHECK_PERSONALITY: _check_personality,
+    Verdict.CHECK_SETRLIMIT: _check_setrlimit,
+    Verdict.CHECK_PRLIMIT: _check_prlimit,
 }
 
 

@@ -1,9 +1,9 @@
-"""Which system calls a fenced program may make: an allow-list, five calls that depend on their arguments, and no more.
+"""Which system calls a fenced program may make: an allow-list, seven calls that depend on their arguments, and no more.
 
 What is absent on purpose: everything that mounts, changes roots or namespaces, looks into other processes (ptrace, process_vm_*,
 kcmp, pidfd_getfd, process_madvise), loads code into the kernel (bpf, modules, kexec), reaches files without a path
 (open_by_handle_at), sets clocks, or has a record of kernel bugs that outweighs its use (io_uring, userfaultfd, keyrings,
-perf_event_open, vmsplice, memory policy).
+perf_event_open, vmsplice, memory policy). Nor what one program can use up for the whole machine: io_setup (fs.aio-max-nr).
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times get
 timer_settime timer_gettime timer_getoverrun timer_delete timerfd_create timerfd_settime timerfd_gettime
 connect accept accept4 sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown bind listen getsockname getpeername
 setsockopt getsockopt eventfd eventfd2 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
-io_setup io_destroy io_submit io_cancel io_getevents io_pgetevents
 fork vfork execve execveat exit exit_group wait4 waitid set_tid_address set_robust_list get_robust_list futex
 futex_waitv futex_wake futex_wait futex_requeue rseq membarrier arch_prctl prctl seccomp landlock_create_ruleset
 landlock_add_rule landlock_restrict_self mseal map_shadow_stack pkey_mprotect pkey_alloc pkey_free
 getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid getgroups getpgid getpgrp getsid setsid setpgid
 setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset
-uname sysinfo getrlimit setrlimit prlimit64 getrusage getpriority setpriority ioprio_get ioprio_set getcpu getrandom
+uname sysinfo getrlimit getrusage getpriority setpriority ioprio_get ioprio_set getcpu getrandom
 sched_yield sched_getaffinity sched_setaffinity sched_getparam sched_setparam sched_getscheduler sched_setscheduler
 sched_get_priority_max sched_get_priority_min sched_rr_get_interval sched_getattr sched_setattr
 mlock mlock2 munlock mlockall munlockall get_mempolicy
@@ -44,7 +43,10 @@ mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr
 """
 
 # Programs try these first and have another way, which they take when told that the kernel does not know the call.
-_UNKNOWN = "clone3 io_uring_setup io_uring_enter io_uring_register memfd_secret statmount listmount"
+_UNKNOWN = """
+clone3 io_uring_setup io_uring_enter io_uring_register memfd_secret statmount listmount
+io_setup io_destroy io_submit io_cancel io_getevents io_pgetevents
+"""
 # These would make the whole machine write its caches out; what a function has is gone with it anyway.
 _DONE = "sync syncfs"
 
@@ -61,6 +63,8 @@ class Verdict(Enum):
     CHECK_CLONE = "clone"
     CHECK_IOCTL = "ioctl"
     CHECK_PERSONALITY = "personality"
+    CHECK_SETRLIMIT = "setrlimit"
+    CHECK_PRLIMIT = "prlimit64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def verdicts(machine: Machine) -> dict[int, Verdict]:
         for name in names.split():
             if name in named:
                 named[name] = verdict
-    for check in ("socket", "socketpair", "clone", "ioctl", "personality"):
+    for check in ("socket", "socketpair", "clone", "ioctl", "personality", "setrlimit", "prlimit64"):
         if check in named:
             named[check] = Verdict(check)
     return {machine.numbers[name]: verdict for name, verdict in named.items()}

@@ -259,8 +259,12 @@ class Environment:
         self._feed(machine.OversizePosted(request_id))
 
     def init_error_posted(self, body: bytes, error_type: str) -> None:
-        self._failure = (error_type, body)
-        self._feed(machine.InitErrorPosted())
+        before, self._failure = self._failure, (error_type, body)
+        try:
+            self._feed(machine.InitErrorPosted())
+        except machine.IllegalEvent:
+            self._failure = before
+            raise
 
     def restore_next_called(self, connection: runtime_api.RuntimeApi) -> None:
         if not self.spec.snapshot:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 from lambdad.kit.clock import NowMs
+from lambdad.machines import environment as machine
 from lambdad.wire import frames
 from lambdad.worker import compiling, endpoint, output, ports, snapshots, telemetry
 from lambdad.worker.environment import Environment
@@ -25,6 +26,7 @@ LOG_BACKLOG_BYTES = 256 * 1024
 SWEEP_S = 0.25
 PREPARE_WITHIN_S = 1.0  # then a function has to do without
 LOAD_EVERY = 4  # sweeps
+SPARE_ENVIRONMENTS = 16  # the server keeps count of them; twice what it was told, and these, is the most that it gets
 WRITE_LIMIT_BYTES = 256 * 1024 * 1024  # a server that reads no more is gone
 
 
@@ -135,7 +137,15 @@ class Worker:
             case frames.Invoke(environment_id=environment_id):
                 environment = self.environments.get(environment_id)
                 if environment is not None:
-                    environment.invoke(message, body)
+                    try:
+                        environment.invoke(message, body)
+                    except machine.IllegalEvent as error:
+                        raise frames.FrameError(f"an invocation for an environment that has one: {error}") from error
+            case frames.Start(spec=spec) if spec.environment_id in self._starting or spec.environment_id in self.environments:
+                raise frames.FrameError(f"a second environment {spec.environment_id[:64]}")
+            case frames.Start(spec=spec) if len(self._running) >= 2 * self._welcome.max_environments + SPARE_ENVIRONMENTS:
+                if self._connection is not None:
+                    self._connection.send(frames.Stopped(environment_id=spec.environment_id, reason="not made: too many"), b"")
             case frames.Start(spec=spec):
                 task = self._tasks.create_task(self._run(spec, self._connection))
                 self._starting[spec.environment_id] = task
@@ -194,6 +204,11 @@ class Worker:
             if isinstance(error, OSError):
                 log.error("environment.unmade environment_id=%s error=%s", environment_id, error)
             send(frames.Stopped(environment_id=environment_id, reason=f"not made: {error}"), b"")
+            return
+        except Exception as error:
+            # Safe to go on: what cannot be made out of a specification is not made; nothing of it is there yet.
+            log.exception("environment.unmade environment_id=%s", environment_id)
+            send(frames.Stopped(environment_id=environment_id, reason=f"not made: {type(error).__name__}"), b"")
             return
         finally:
             self._starting.pop(environment_id, None)

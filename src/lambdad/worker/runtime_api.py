@@ -6,6 +6,7 @@ anything unknown is refused without touching the environment.
 Source: AWS Lambda developer guide, "Using the Lambda runtime API for custom runtimes" (version 2018-06-01).
 """
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -27,6 +28,8 @@ RESTORE_NEXT = PREFIX + "restore/next"
 RESTORE_ERROR = PREFIX + "restore/error"
 CREDENTIALS = "/2021-04-23/credentials"
 MAX_CONNECTIONS = 64
+MAX_HELD_BYTES = 32 * 1024 * 1024  # for all connections of one environment; the one that goes beyond it is cut
+SMALL_BYTES = 64 * 1024  # a connection that holds less than this is not held against its environment
 REFUSED_LINGER_S = 5.0
 
 LIMITS = http1.Limits(
@@ -88,6 +91,7 @@ class RuntimeApi(http1.Connection):
         self._environment = environment
         self.polling = False  # the current request is a `next` that has not been answered
         self.extension_poll = ""  # or an extension's `next`: its identifier
+        self._lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: object) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # asyncio's and uvloop's transports have no common class
@@ -96,7 +100,21 @@ class RuntimeApi(http1.Connection):
             return
         self._environment.connections.add(self)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.held_bytes() > SMALL_BYTES and sum(one.held_bytes() for one in self._environment.connections) > MAX_HELD_BYTES:
+            self._cut()
+
+    def _accept(self, request: http1.Request) -> None:
+        """Take a request in its turn. No runtime asks for more while its `next` is pending; much more is an attack."""
+        if len(self.waiting) < LIMITS.pipelined:
+            super()._accept(request)
+        else:
+            self._cut()
+
     def disconnected(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
         self._environment.connections.discard(self)
         if self.polling:
             self.polling = False
@@ -112,7 +130,8 @@ class RuntimeApi(http1.Connection):
         """Answer what cannot be read. An answer of the function that is too large to be read to its end is still its answer."""
         reading = self._reading
         super().refuse(status, reason)
-        self.loop.call_later(REFUSED_LINGER_S, self._cut)
+        if self._lingering is None:
+            self._lingering = self.loop.call_later(REFUSED_LINGER_S, self._cut)
         if status == 413 and reading is not None and reading.method == "POST" and reading.target.startswith(INVOCATION):
             with contextlib.suppress(UnknownRequest, machine.IllegalEvent):
                 self._environment.oversize_posted(reading.target[len(INVOCATION) :].partition("/")[0])

@@ -22,11 +22,14 @@ SHARED_MEMORY = "mode=1777,size=64m"
 DEFAULT_TMP = "mode=1777,size=512m,nr_inodes=200k"
 # What process 1 of a fence needs for the rest of its life: mounts, namespaces, making runtime processes, and keeping one as a
 # snapshot. (An ordinary user's init does not even see its own runtime process in a /proc with hidepid by its group alone.)
+# What a process with CAP_SYS_RESOURCE writes to its oom_score_adj is the least that its children may write; so a runtime process
+# begins with it, else it could make itself unkillable as its process 1 is.
 CAPABILITIES = frozenset((
     kernel.CAP_CHOWN, kernel.CAP_DAC_READ_SEARCH, kernel.CAP_KILL, kernel.CAP_SETGID, kernel.CAP_SETUID,
-    kernel.CAP_SETPCAP, kernel.CAP_SYS_ADMIN, kernel.CAP_SETFCAP, kernel.CAP_SYS_PTRACE,
+    kernel.CAP_SETPCAP, kernel.CAP_SYS_ADMIN, kernel.CAP_SETFCAP, kernel.CAP_SYS_PTRACE, kernel.CAP_SYS_RESOURCE,
 ))  # fmt: skip
 SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
+MOST_REAPED = 256  # at a time, between two looks at what the worker asks for
 
 
 class _Carrier:
@@ -219,11 +222,14 @@ class Init:
         ready = self.stem_ready
         if ready is not None:
             poll.register(ready, select.POLLIN)
+        unreaped = False
         while True:
-            for fd, _ in poll.poll():
+            if unreaped:
+                unreaped = self._reap()
+            for fd, _ in poll.poll(0 if unreaped else None):
                 if fd == wake_read:
                     os.read(wake_read, 4096)
-                    self._reap()
+                    unreaped = True
                     continue
                 if fd == ready:
                     poll.unregister(fd)
@@ -434,15 +440,17 @@ class Init:
         step = getattr(refused, "step", "copy")
         wire.send(self.control, {"event": "copy_failed", "number": number, "step": step, "errno": refused.errno})
 
-    def _reap(self) -> None:
-        while True:
+    def _reap(self) -> bool:
+        """Note who has ended; says whether there may be more. A function that makes orphans for ever must not keep the worker waiting."""
+        for _ in range(MOST_REAPED):
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return False
             if pid == 0:
-                return
+                return False
             self._note_end(pid, status, usage.ru_maxrss)
+        return True
 
     def _note_end(self, pid: int, status: int, peak_kib: int) -> None:
         if os.WIFSTOPPED(status):

@@ -35,11 +35,13 @@ PR_SET_DUMPABLE = 4
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_SET_SECCOMP = 22
+PR_SET_SECUREBITS = 28
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECCOMP_MODE_FILTER = 2
+SECBIT_NO_SETUID_FIXUP = 4
 
 MADV_COLLAPSE = 25
 HUGE_PAGE_BYTES = 2 << 20
@@ -209,6 +211,11 @@ def set_capabilities(keep: frozenset[int] = frozenset()) -> None:
     mask = sum(1 << capability for capability in keep) & (low_now | high_now << 32)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     _call("capset", header, struct.pack("IIIIII", low, low, 0, high, high, 0))
+
+
+def keep_capabilities_over_users() -> None:
+    """Have changes of user leave the capabilities alone, until this process enters a user namespace. Raises StepFailed."""
+    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, step="PR_SET_SECUREBITS")
 
 
 def join_new_session_keyring() -> None:

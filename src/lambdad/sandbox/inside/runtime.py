@@ -18,7 +18,8 @@ RESOURCE_LIMITS = (
     (resource.RLIMIT_NOFILE, 1024, 1024),
     (resource.RLIMIT_NPROC, 1024, 1024),
     (resource.RLIMIT_STACK, 8 << 20, UNLIMITED),
-    (resource.RLIMIT_CORE, 0, 0),
+    # Not 0: the kernel hands a dump to a program on the machine, where there is one, whatever the limit is, but for this one.
+    (resource.RLIMIT_CORE, 1, 1),
     (resource.RLIMIT_MEMLOCK, 65536, 65536),
 )
 OOM_SCORE_ADJUSTMENT = 300
@@ -143,6 +144,9 @@ def _take_assignment(channel: socket.socket) -> Entry:
     os.environ.clear()
     os.environ.update(environment)
     channel.close()
+    # As any Python has it that was started by itself: writing to who has gone is an exception, not the end.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
     payload = assignment["payload"]
     module = sys.modules["__preloaded__"]
     _forget_own_modules()
@@ -164,7 +168,12 @@ def _drop_ids(config: dict[str, Any], channel: socket.socket) -> None:
         os.fchown(1, owner, owner)  # so that it can open its own /dev/stdout
     if config["leaf_user_namespace"]:
         # SAFETY: init (in the parent namespace) maps exactly one user and one group, neither of them root, which
-        # exist nowhere else on the machine. Limits that count per user are then the sandbox's own.
+        # exist nowhere else on the machine. Limits that count per user are then the sandbox's own: the kernel counts
+        # against a namespace's owner, too, so that its owner must not be root, whom all would share with the machine.
+        if not config["rootless"]:
+            kernel.keep_capabilities_over_users()
+            os.setresgid(owner, owner, owner)
+            os.setresuid(owner, owner, owner)
         kernel.unshare(kernel.CLONE_NEWUSER, "unshare the user namespace")
         wire.send(channel, {"event": "unmapped"})
         if wire.receive(channel) is None:
