@@ -55,6 +55,7 @@ class Settings:
     egress_range: where the addresses of environments are taken from: a part of it to which this machine has no route.
     egress_connections: connections that one environment may have at once, those just closed included.
     interpreter_dirs: further folders to look for interpreters in.
+    runtimes_dir: where `lambdad runtimes install` puts what AWS brings for a language. The same for every data directory.
     account_concurrency: concurrent executions for each account and region; AWS's default is 1,000.
     max_environments: environments that the worker holds at once; idle ones give way.
     capacity_wait_s: how long an invocation waits for room when `max_environments` are all busy, before it is throttled.
@@ -85,6 +86,7 @@ class Settings:
     egress_range: str = "100.64.0.0/10"
     egress_connections: int = 1024
     interpreter_dirs: tuple[str, ...] = ()
+    runtimes_dir: Path = Path("/var/lib/lambdad/runtimes")
     account_concurrency: int = 1000
     max_environments: int = 1000
     capacity_wait_s: float = 2.0
@@ -166,7 +168,8 @@ def load(given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
         BadSettings: a value is unknown, malformed, or unsafe (auth "open" on an address that others can reach).
     """
     environ = os.environ if environ is None else environ
-    values: dict[str, Any] = {"data_dir": default_data_dir(environ)}
+    data_dir = default_data_dir(environ)
+    values: dict[str, Any] = {"data_dir": data_dir, "runtimes_dir": data_dir / "runtimes"}
     config = given.get("config") or environ.get("LAMBDAD_CONFIG")
     if config:
         try:

@@ -143,6 +143,59 @@ def test_awss_own_python_client_in_a_layer(functions: Functions, fenced: None):
     assert answer["Payload"]["errorMessage"] == "Unable to import module 'app': No module named 'nowhere'"
 
 
+NODE = shutil.which("node", path="/usr/local/bin:/usr/bin:/bin")
+NODE_CLIENT = "aws-lambda-ric@3"  # for Node.js 18 and later; 4 wants 22
+
+
+@pytest.fixture(scope="session")
+def node_client(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | bytes]:
+    """AWS's client for Node.js from npm, with the native module that npm builds from its sources."""
+    missing = [name for name in ("npm", "cmake", "autoreconf", "libtoolize", "g++", "make") if shutil.which(name) is None]
+    if missing or NODE is None:
+        pytest.skip(f"building AWS's client for Node.js needs {', '.join(missing) or 'Node.js'}")
+    place = tmp_path_factory.mktemp("npm")
+    built = subprocess.run(["npm", "install", NODE_CLIENT], cwd=place, capture_output=True, text=True)
+    if any(word in built.stderr for word in ("ENOTFOUND", "ECONNREFUSED", "EAI_AGAIN", "ETIMEDOUT")):
+        pytest.skip("the registry of npm cannot be reached")
+    assert built.returncode == 0, built.stderr[-2000:]
+    client = place / "node_modules" / "aws-lambda-ric"
+    inside = [client / "package.json", *client.glob("bin/*"), *client.glob("dist/*")]
+    return {str(file.relative_to(place)): file.read_bytes() for file in inside}
+
+
+@pytest.mark.node
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_awss_own_node_client(functions: Functions, fenced: None, node_client: dict[str, str | bytes]):
+    """aws-lambda-ric from npm, with its native module, runs unchanged: as a custom runtime, and in place of ours on nodejs20.x."""
+    source = (
+        "exports.handler = async (event, context) => {\n"
+        "  if (event.raise) throw new TypeError('lost');\n  console.log('logged');\n"
+        "  return { event, id: context.awsRequestId, name: context.functionName, left: context.getRemainingTimeInMillis() };\n};\n"
+    )
+    command = "node_modules/aws-lambda-ric/bin/index.mjs"
+    files = {**node_client, "app.js": source}
+    custom = {**files, "bootstrap": f'#!/bin/sh\nexec {NODE} {command} "$_HANDLER"\n'}
+    wrapped = {**files, "wrapper": f'#!/bin/sh\nexec "$1" /var/task/{command} "$_HANDLER"\n'}
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrapper"}
+    names = [
+        functions.deploy(custom, modes=EXECUTABLE, runtime=PROVIDED, Timeout=20, MemorySize=256),
+        functions.deploy(
+            wrapped, modes={"wrapper": 0o755}, runtime="nodejs20.x", Timeout=20, MemorySize=256, Environment={"Variables": variables}
+        ),
+    ]
+    for name in names:
+        answer = functions.invoke(name, {"a": "ü"}, LogType="Tail")
+        request_id = answer["ResponseMetadata"]["RequestId"]
+        assert 0 < answer["Payload"].pop("left") <= 20_000
+        assert answer["Payload"] == {"event": {"a": "ü"}, "id": request_id, "name": name}
+        assert re.search(rf"Z\t{request_id}\tINFO\tlogged\n", answer["LogResult"])
+        failed = functions.invoke(name, {"raise": 1})
+        assert failed["FunctionError"] == "Unhandled" and list(failed["Payload"]) == ["errorType", "errorMessage", "trace"]
+        assert (failed["Payload"]["errorType"], failed["Payload"]["errorMessage"]) == ("TypeError", "lost")
+        assert functions.invoke(name, {"n": 3})["Payload"]["event"] == {"n": 3}
+
+
 @pytest.fixture(scope="session")
 def go_program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A function built with AWS's library for Go."""

@@ -39,6 +39,9 @@ exports.handler = async (event, context) => {
     console.debug("quiet"); console.warn("careful"); console.error({ an: "object" });
     console.error("it failed", new RangeError("out"));
   }
+  if (what === "logSingly") {
+    console.log(5); console.log(null); console.log(10n); console.log(Object.assign(new class Special extends Error {}("m"), { code: 7 }));
+  }
   if (what === "uncaught") { setTimeout(() => { throw new Error("later"); }, 1); await new Promise(() => setTimeout(() => {}, 5000)); }
   if (what === "unhandled") { Promise.reject(new Error("nobody cares")); await new Promise((r) => setTimeout(r, 5000)); }
   if (what === "never") await new Promise(() => {});
@@ -344,6 +347,18 @@ def test_writes_json_logs(task: Path) -> None:
     assert (failed["errorType"], failed["errorMessage"]) == ("RangeError", "out") and len(failed["stackTrace"]) > 1
     assert (thrown["level"], thrown["requestId"]) == ("ERROR", "request-2")
     assert thrown["message"]["errorType"] == "TypeError" and thrown["message"]["stackTrace"][0] == "TypeError: bad x"
+
+
+def test_a_single_value_stays_what_it_is_in_json(task: Path) -> None:
+    """Numbers, null and errors keep their form; errors are named by their class and keep their own members."""
+    with _run(task, environment={"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "INFO"}) as runtime:
+        runtime.invoke({"do": "logSingly"})
+        runtime.invoke({"do": "throwText"})
+        runtime.wait_idle()
+        messages = [json.loads(line)["message"] for line in runtime.output().splitlines()][1:]
+    assert messages[:3] == [5, None, "10n"]
+    assert (messages[3]["errorType"], messages[3]["errorMessage"], messages[3]["code"]) == ("Special", "m", 7)
+    assert (messages[4]["errorType"], messages[4]["errorMessage"]) == ("Error", "just text")
 
 
 def test_frames_records_for_the_telemetry_descriptor(task: Path) -> None:

@@ -74,6 +74,7 @@ def test_lines_do_not_depend_on_how_bytes_arrive(text: str, cuts: list[int]):
     assert [event.text for event in _events(text.encode(), cuts)] == expected
 
 
+KINDS = (2, 3, 6, 7, 11, 15, 18, 19, 23, 26, 27)
 FRAMES = st.tuples(st.just(True), st.text(max_size=30), st.integers(0, 2**60))
 LINES = st.tuples(st.just(False), st.text(st.characters(exclude_characters="\n", codec="utf-8"), min_size=1, max_size=30), st.none())
 
@@ -85,12 +86,24 @@ def test_frames_are_one_event_each_wherever_they_stand(pieces: list[tuple[bool, 
     for framed, text, at_us in pieces:
         if framed:
             content = text.encode()
-            data += lines.MARK + struct.pack(">IQ", len(content), at_us) + content
+            data += lines.MARK + bytes([KINDS[at_us % len(KINDS)]]) + struct.pack(">IQ", len(content), at_us) + content
             expected.append(lines.LogEvent(text.removesuffix("\n"), at_us))
         else:
             data += text.encode() + b"\n"
             expected.append(lines.LogEvent(text))
     assert _events(data, cuts) == expected
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "😀"])
+def test_a_long_record_becomes_several_events(letter: str):
+    """A framed record may be longer than an event; nothing of it is lost, and no character is cut."""
+    text = ("a" + letter * 300_000 + "\nend")[:700_000]
+    content = text.encode()
+    data = b"before\n" + lines.MARK + b"\x13" + struct.pack(">IQ", len(content), 7) + content + b"after\n"
+    events = _events(data, [65_536] * (len(data) // 65_536))
+    assert [events[0].text, events[-1].text] == ["before", "after"]
+    assert "".join(event.text for event in events[1:-1]) == text and len(events) > 3
+    assert all(len(event.text.encode()) <= lines.MAX_EVENT_BYTES and event.at_us == 7 for event in events[1:-1])
 
 
 @given(st.binary(max_size=60).map(lambda data: data.replace(b"~", lines.MARK)), st.lists(st.integers(0, 9), max_size=20))
@@ -105,6 +118,6 @@ def test_an_event_without_end_is_cut():
     got = splitter.feed(b"x" * (3 * lines.MAX_EVENT_BYTES + 5))
     assert [len(event.text) for event in got] == [lines.MAX_EVENT_BYTES] * 3
     assert [event.text for event in splitter.flush()] == ["xxxxx"]
-    frame_of_more = lines.MARK + struct.pack(">IQ", 2**31, 0)
+    frame_of_more = lines.MARK + b"\x03" + struct.pack(">IQ", 2**31, 0)
     splitter.feed(frame_of_more + b"y" * (lines.MAX_EVENT_BYTES + 100))
     assert len(splitter.flush()[0].text) <= 200

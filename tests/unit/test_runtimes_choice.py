@@ -1,13 +1,17 @@
 """Runtime identifiers, the choice of an interpreter, plans and environment variables: all values."""
 
+import dataclasses
+import json
 from datetime import date
+from pathlib import Path
 
 import botocore.session
 import pytest
 
-from lambdad.runtimes import catalogue, environment, matching, plans
+from lambdad.runtimes import catalogue, environment, java_client, matching, plans
 from lambdad.runtimes.catalogue import Family, Standing
 from lambdad.runtimes.discovery import Interpreter
+from lambdad.runtimes.java_client import JavaClient
 
 TODAY = date(2026, 9, 30)
 FILES = plans.RuntimeFiles(directory="/pkg/runtimes", sdk={"boto3": "/site/boto3", "six.py": "/site/six.py"}, sdk_oldest=(3, 10))
@@ -84,7 +88,9 @@ def test_the_nearest_version_is_chosen(runtime: str, version: tuple[int, ...], e
 @pytest.mark.parametrize(
     ("runtime", "found", "words"),
     [
-        ("java21", FOUND, "no runtime client for java"),
+        ("dotnet10", FOUND, "no runtime client for .NET"),
+        ("java21", FOUND, "no java 8 or newer"),
+        ("ruby3.4", FOUND, "no ruby 3.0 or newer"),
         ("python2.7", FOUND, "no runtime client for Python 2"),
         ("python3.12", FOUND, "only exact versions"),
         ("python3.12", (_python(3, 6, 1),), "no python 3.8 or newer"),
@@ -191,6 +197,95 @@ def test_node_is_told_its_memory_and_can_be_booted_ahead() -> None:
     assert plan.key != _plan("nodejs20.x", memory_mib=128).key
     assert plan.key == _plan("nodejs20.x", memory_mib=512, customer={"STAGE": "x"}).key
     assert not _plan("nodejs20.x", customer={"NODE_OPTIONS": "--inspect"}).stem
+
+
+JAVA_FILES = dataclasses.replace(FILES, java=JavaClient("/srv/java", stem_cells=True))
+
+
+def _jdk(*version: int, prefix: str = "/usr/lib/jvm/one", **more: object) -> Interpreter:
+    path = f"{prefix}/bin/java"
+    return Interpreter(family=Family.JAVA, version=version, path=path, prefix=prefix, identity=f"{path}:{version}", **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "version", "exact"),
+    [("java8.al2", 11, False), ("java11", 11, True), ("java17.al2023", 17, True), ("java21", 25, False), ("java25", 25, True)],
+)
+def test_the_nearest_java_is_chosen(runtime: str, version: int, exact: bool) -> None:
+    """Java goes by its first number; without AWS's client there is none, and the answer says how to get it."""
+    found = (_jdk(17, 0, 15), _jdk(25, 0, 3), _jdk(11, 0, 1))
+    match = matching.match(runtime, found)
+    assert match is not None and match.interpreter is not None
+    assert (match.interpreter.version[0], match.exact) == (version, exact)
+    without = FILES.without
+    assert matching.match(runtime, found, without=without) is None
+    assert "lambdad runtimes install java" in matching.explain_missing(runtime, found, without=without)
+    assert runtime not in matching.runnable(found, without=without)
+    assert JAVA_FILES.without == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "heap_kib", "classes_kib", "code_kib"),
+    [(256, 222_823, 26_214, 13_107), (1536, 1_336_936, 157_286, 78_643), (3008, 2_834_432, 163_840, 81_920)],
+)
+def test_java_gets_its_memory_as_on_aws(memory_mib: int, heap_kib: int, classes_kib: int, code_kib: int) -> None:
+    """The figures are those of AWS's own command lines at these sizes."""
+    (command,) = _plan("java17", (_jdk(17, 0, 15),), files=JAVA_FILES, memory_mib=memory_mib).commands
+    sizes = {name: int(size) for name, size in (option[4:-1].split("=") for option in command if option.endswith("k"))}
+    assert abs(sizes["MaxHeapSize"] - heap_kib) <= 1
+    assert (sizes["MaxMetaspaceSize"], sizes["ReservedCodeCacheSize"]) == (classes_kib, code_kib)
+
+
+def test_java_runs_awss_client_and_can_be_booted_ahead() -> None:
+    """The client is /var/runtime; settings of the distribution are seen; what is read at the start rules a stem cell out."""
+    jdk = _jdk(17, 0, 15, also=("/etc/java-17",))
+    plan = _plan("java17", (jdk,), files=JAVA_FILES)
+    assert plan.binds == (plans.Bind("/etc/java-17", "/etc/java-17"), plans.Bind("/srv/java", "/var/runtime"))
+    assert plan.commands[0][0] == "/usr/lib/jvm/one/bin/java" and plan.commands[0][-2:] == ("-jar", "/var/runtime/lambdad.jar")
+    assert plan.stem and plan.stem_command == plan.commands[0]
+    assert plan.key != _plan("java17", (jdk,), files=JAVA_FILES, memory_mib=256).key
+    for name in ("JAVA_TOOL_OPTIONS", "TZ", "LC_ALL", "AWS_LAMBDA_EXEC_WRAPPER", "LD_PRELOAD"):
+        other = _plan("java17", (jdk,), files=JAVA_FILES, customer={name: "x"})
+        assert (other.stem, other.stem_command) == (False, ())
+    slow = dataclasses.replace(FILES, java=JavaClient("/srv/java"))
+    assert not _plan("java17", (jdk,), files=slow).stem
+    own = _plan("java17", (jdk,), files=JAVA_FILES, customer={"JAVA_TOOL_OPTIONS": "-Dfile.encoding=latin1"}).commands[0]
+    assert "-Dsun.jnu.encoding=UTF-8" in own and "-Dfile.encoding=UTF-8" not in own
+
+
+def test_java_takes_the_archive_of_its_own_virtual_machine() -> None:
+    """An archive is good for one virtual machine only."""
+    one, other = _jdk(17, 0, 15), _jdk(17, 0, 16)
+    archives = frozenset([java_client.archive_name(one)])
+    files = dataclasses.replace(FILES, java=JavaClient("/srv/java", archives=archives))
+    option = f"-XX:SharedArchiveFile=/var/runtime/cds/{java_client.archive_name(one)}"
+    assert option in _plan("java17", (one,), files=files).commands[0]
+    assert not any("SharedArchiveFile" in word for word in _plan("java17", (other,), files=files).commands[0])
+    assert java_client.archive_name(one) != java_client.archive_name(other)
+
+
+def test_an_installation_of_another_release_is_none(tmp_path: Path) -> None:
+    """What was made of other jars or sources, or is not whole, is to be made again."""
+    assert java_client.find(tmp_path) is None
+    made = tmp_path / "java" / "made.json"
+    made.parent.mkdir()
+    for text in ("", "[]", '{"recipe": "other"}'):
+        made.write_text(text)
+        assert java_client.find(tmp_path) is None
+    made.write_text(json.dumps({"recipe": java_client.recipe()}))
+    assert java_client.find(tmp_path) == JavaClient(str(made.parent), stem_cells=False)
+
+
+def test_ruby_looks_for_gems_of_both_versions() -> None:
+    """GEM_PATH and RUBYLIB are AWS's; a near Ruby's own folders follow."""
+    ruby = Interpreter(family=Family.RUBY, version=(3, 1), path="/usr/bin/ruby3.1", prefix="/usr", identity="x")
+    plan = _plan("ruby3.4", (ruby,))
+    assert plan.commands == (("/usr/bin/ruby3.1", "/var/runtime/bootstrap.rb"),)
+    assert plan.stem and plan.stem_command == plan.commands[0]
+    gems = ["/var/task/vendor/bundle/ruby/3.4.0", "/opt/ruby/gems/3.4.0", "/var/task/vendor/bundle/ruby/3.1.0", "/opt/ruby/gems/3.1.0"]
+    assert plan.environment["GEM_PATH"].split(":") == gems
+    assert plan.environment["RUBYLIB"] == "/var/task:/var/runtime/lib:/opt/ruby/lib"
+    assert not _plan("ruby3.4", (ruby,), customer={"RUBYOPT": "-w"}).stem
 
 
 def test_os_only_runtimes_search_two_places() -> None:

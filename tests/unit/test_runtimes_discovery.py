@@ -55,6 +55,42 @@ def test_finds_versions_from_names_and_headers(tmp_path: Path) -> None:
     }
 
 
+def test_finds_java_and_ruby(tmp_path: Path) -> None:
+    """A JDK says its version in its file `release`; a Ruby in its name, or that of its folder."""
+    for folder, version in (("jdk-21", "21.0.2"), ("jdk8", "1.8.0_412"), ("not-a-jdk", "")):
+        prefix = tmp_path / "versions" / folder
+        _program(prefix / "bin" / "java")
+        (prefix / "lib").mkdir()
+        if version:
+            (prefix / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
+    ruby = tmp_path / "versions" / "3.3.1"
+    _program(ruby / "bin" / "ruby")
+    (ruby / "lib" / "ruby" / "3.3.0").mkdir(parents=True)
+    (ruby / "lib" / "libruby.so.3.3").touch()
+    (ruby / "photos").mkdir()
+    _program(tmp_path / "versions" / "3.2.0" / "bin" / "ruby")  # without its library
+    found = {(one.family, one.version): one for one in _discover(tmp_path)}
+    assert set(found) == {(Family.JAVA, (21, 0, 2)), (Family.JAVA, (8, 0, 412)), (Family.RUBY, (3, 3, 1))}
+    assert found[Family.JAVA, (21, 0, 2)].parts == ("",)
+    one = found[Family.RUBY, (3, 3, 1)]
+    assert (set(one.parts), one.runs_in_place) == ({"bin/ruby", "lib/ruby", "lib/libruby.so.3.3"}, True)
+
+
+def test_settings_of_a_jdk_that_lie_elsewhere(tmp_path: Path) -> None:
+    """Distributions make a JDK's settings links to a folder below /etc, which functions must then see, and no other."""
+    prefix = tmp_path / "versions" / "jdk"
+    _program(prefix / "bin" / "java")
+    (prefix / "lib" / "security").mkdir(parents=True)
+    (prefix / "conf").mkdir()
+    (prefix / "release").write_text('JAVA_VERSION="17.0.1"\n')
+    (prefix / "lib" / "jvm.cfg").symlink_to("/etc/java-99-openjdk/jvm-amd64.cfg")
+    (prefix / "conf" / "net.properties").symlink_to("/etc/java-99-openjdk/net.properties")
+    (prefix / "lib" / "security" / "cacerts").symlink_to("/etc/ssl/certs/java/cacerts")
+    (prefix / "lib" / "odd").symlink_to("/etc/shadow")
+    (prefix / "lib" / "src.zip").symlink_to(tmp_path / "src.zip")
+    assert [one.also for one in _discover(tmp_path)] == [("/etc/java-99-openjdk",)]
+
+
 def test_links_count_once_and_shims_not_at_all(tmp_path: Path) -> None:
     """Scripts in place of interpreters, other processors' programs and helpers with similar names are skipped."""
     real = _installed_python(tmp_path / "versions" / "3.12.1", 12, 1)

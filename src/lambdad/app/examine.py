@@ -5,17 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lambdad.app import egress
-from lambdad.runtimes import catalogue, discovery, matching
+from lambdad.runtimes import catalogue, discovery, matching, plans
 from lambdad.sandbox import machine_facts, probe
 from lambdad.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeFinding:
-    """One runtime identifier that AWS lets functions be created with, and what would run it here."""
+    """One runtime identifier of AWS's list, and what would run it here."""
 
     name: str
+    family: catalogue.Family
     runs_on: str  # "" when nothing does
+    version: str  # of the language; "" where the function brings its own
+    path: str
     exact: bool
     missing: str
 
@@ -32,18 +35,32 @@ class Examination:
 
 def examine(settings: Settings) -> Examination:
     """Look at this machine as the current user may. Blocks for some tens of milliseconds, changes nothing."""
-    places = discovery.usual_places(os.environ, os.environ.get("HOME", ""), settings.interpreter_dirs)
-    found = discovery.discover(places)
-    exact = settings.runtimes == "exact"
-    runtimes = []
-    for name in sorted(catalogue.PRINTED, key=catalogue.natural_order):
-        match = matching.match(name, found, exact_only=exact)
-        if match is None:
-            runtimes.append(RuntimeFinding(name, "", False, matching.explain_missing(name, found, exact_only=exact)))
-        else:
-            runs_on = str(match.interpreter) if match.interpreter is not None else "its own program"
-            runtimes.append(RuntimeFinding(name, runs_on, match.exact, ""))
+    found = find_interpreters(settings)
     report = probe.probe()
     level = probe.Level.PLAIN if settings.isolation == "plain" else report.level
     findings = (*report.findings, machine_facts.user_namespaces(), machine_facts.huge_pages(), *egress.findings(settings, level))
-    return Examination(report, findings, found, runtimes)
+    return Examination(report, findings, found, find_runtimes(settings, found))
+
+
+def find_interpreters(settings: Settings) -> tuple[discovery.Interpreter, ...]:
+    """Look where the current user's interpreters usually are."""
+    return discovery.discover(discovery.usual_places(os.environ, os.environ.get("HOME", ""), settings.interpreter_dirs))
+
+
+def find_runtimes(settings: Settings, found: Sequence[discovery.Interpreter]) -> list[RuntimeFinding]:
+    """Say what runs each identifier of `catalogue.CURRENT`, in their natural order."""
+    exact = settings.runtimes == "exact"
+    without = plans.find_runtime_files(settings.runtimes_dir).without
+    findings = []
+    for name in sorted(catalogue.CURRENT, key=catalogue.natural_order):
+        family = catalogue.RUNTIMES[name].family
+        match = matching.match(name, found, exact_only=exact, without=without)
+        if match is None:
+            missing = matching.explain_missing(name, found, exact_only=exact, without=without)
+            findings.append(RuntimeFinding(name, family, "", "", "", False, missing.removeprefix(f"{name}: ")))
+        elif match.interpreter is None:
+            findings.append(RuntimeFinding(name, family, "its own program", "", "", True, ""))
+        else:
+            version = ".".join(map(str, match.interpreter.version))
+            findings.append(RuntimeFinding(name, family, str(match.interpreter), version, match.interpreter.path, match.exact, ""))
+    return findings

@@ -18,7 +18,10 @@ from lambdad.settings import Settings
 SERVER_ID = 1_899_999_999
 CANNOT_FENCE = 126  # exit status of lambdad.sandbox.fenced
 _PYTHON = (sys.executable, "-P", "-m")  # -P: the current directory is nobody's module path
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYENV_ROOT", "NVM_DIR", "NODENV_ROOT", "UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME")
+_KEPT = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "XDG_DATA_HOME",
+    "PYENV_ROOT", "NVM_DIR", "NODENV_ROOT", "RBENV_ROOT", "UV_PYTHON_INSTALL_DIR", "JAVA_HOME", "SDKMAN_DIR",
+)  # fmt: skip
 
 
 def server_uid() -> int:

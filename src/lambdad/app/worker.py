@@ -57,7 +57,7 @@ async def _serve(settings: Settings, port: int, server_uid: int, fences: isolati
         kitchen = Kitchen(
             Stove(settings.code_store, source, fences.isolation, way_out),
             found,
-            plans.find_runtime_files(),
+            plans.find_runtime_files(settings.runtimes_dir),
             tasks,
             code_store=settings.code_store,
             exact=settings.runtimes == "exact",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lambdad import __version__, settings
@@ -48,8 +49,10 @@ def run(given: Mapping[str, Any]) -> int:
             state = "[green]ok[/]" if runtime.exact else "[yellow]near[/]"
             table.add_row(runtime.name, state, runtime.runs_on)
         else:
-            table.add_row(runtime.name, "[dim]none[/]", f"[dim]{runtime.missing.partition(': ')[2]}[/]")
+            table.add_row(runtime.name, "[dim]none[/]", f"[dim]{escape(runtime.missing)}[/]")
     console.print(table)
     if any(runtime.runs_on and not runtime.exact for runtime in found.runtimes):
         console.print("\nnear: another version of the language runs these, and says so in the function's log; --runtimes exact refuses.")
+    if any(runtime.missing for runtime in found.runtimes):
+        console.print("\nWhat is missing, and how to add it: lambdad runtimes")
     return 0 if fenced else 1

@@ -25,6 +25,14 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="say what this machine can do for functions, and what is missing")
     _add_settings(doctor)
 
+    runtimes = commands.add_parser("runtimes", help="say what runs each of AWS's runtimes here, and how to add what is missing")
+    runtimes.add_argument("action", nargs="?", choices=["install"], help="install what AWS brings for a language")
+    runtimes.add_argument("language", nargs="?", choices=["java"], help="the language: only Java needs it")
+    runtimes.add_argument("--from", dest="jars", type=Path, metavar="DIR", help="take AWS's jars from here instead of asking Maven")
+    runtimes.add_argument("--json", action="store_true", help="print the list as JSON")
+    runtimes.add_argument("--config", metavar="FILE", help="a TOML file of settings")
+    runtimes.add_argument("--runtimes", choices=["nearest", "exact"], help="whether a near version of a language will do")
+
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -60,6 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from lambdad.cli import doctor
 
                 return doctor.run(vars(given))
+            case "runtimes":
+                from lambdad.cli import runtimes
+
+                return runtimes.run(vars(given))
             case _:
                 from lambdad.cli import demo
 

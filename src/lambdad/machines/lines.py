@@ -3,6 +3,8 @@
     plain text\n                                       an event for each line
     a5 5a 00 03 | u32 length | u64 time, us | text     an event as it is, newlines and all: how runtimes send a stack trace
 
+The last byte of the mark is 2 (there is a time), plus 1 for text that is not JSON, plus 4 times the level (0 none, 1 TRACE .. 6 FATAL).
+
 Knows bytes, newlines and frames; does not know where they come from. Frames come in the same stream as lines, so that the order is the
 order of writing; their mark is no UTF-8, so that text cannot be taken for it. Text is decoded as UTF-8, with U+FFFD where it is none.
 
@@ -13,7 +15,9 @@ import struct
 from typing import NamedTuple
 
 MAX_EVENT_BYTES = 256 * 1024 - 26
-MARK = b"\xa5\x5a\x00\x03"
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+MARK = b"\xa5\x5a\x00"  # and one of the next
+_KINDS = frozenset(kind for kind in range(28) if kind & 2)
 _FRAME = struct.Struct(">4sIQ")
 
 
@@ -25,7 +29,10 @@ class LogEvent(NamedTuple):
 
 
 class LogSplitter:
-    """Cut a byte stream into log events. Keeps at most one unfinished event of at most `MAX_EVENT_BYTES`."""
+    """Cut a byte stream into log events. Keeps at most one unfinished event of at most `MAX_EVENT_BYTES`.
+
+    A framed record of up to `MAX_FRAME_BYTES` becomes several events if need be; what claims to be longer is no frame.
+    """
 
     __slots__ = ("_rest",)
 
@@ -40,9 +47,20 @@ class LogSplitter:
         while (at := data.find(MARK, start)) >= 0:
             if at + _FRAME.size > len(data):
                 break
-            _, size_bytes, at_us = _FRAME.unpack_from(data, at)
+            mark, size_bytes, at_us = _FRAME.unpack_from(data, at)
             end = at + _FRAME.size + size_bytes
-            if size_bytes > MAX_EVENT_BYTES:
+            if MAX_EVENT_BYTES < size_bytes <= MAX_FRAME_BYTES and mark[3] in _KINDS:
+                # A record that is longer than an event: its beginning is one, and the rest is read as a record of its own.
+                cut = most = at + _FRAME.size + MAX_EVENT_BYTES
+                if cut >= len(data):
+                    break
+                while data[cut] & 0xC0 == 0x80 and cut > most - 4:  # not within a character
+                    cut -= 1
+                _lines(events, data[start:at], whole=True)
+                events.append(LogEvent(_text(data[at + _FRAME.size : cut]), at_us))
+                data, start = _FRAME.pack(mark, end - cut, at_us) + data[cut:], 0
+                continue
+            if size_bytes > MAX_FRAME_BYTES or mark[3] not in _KINDS:
                 at_us, end = None, at + len(MARK)  # not a frame: the mark is dropped, the rest is text
             elif end > len(data):
                 break

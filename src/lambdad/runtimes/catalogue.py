@@ -179,6 +179,10 @@ PRINTED: tuple[str, ...] = (
 """The set that the service prints when it refuses a runtime, in the service's order."""  # OBSERVED: 2025-11 from the service
 
 
+CURRENT: tuple[str, ...] = tuple(name for name, runtime in RUNTIMES.items() if runtime.create_blocked_on != _EVER)
+"""What functions could be created with on the day of this catalogue, previews included."""
+
+
 def find(name: str) -> Runtime | None:
     """Return the runtime with this identifier, which is case-sensitive; None when AWS has none."""
     return RUNTIMES.get(name)

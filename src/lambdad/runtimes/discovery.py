@@ -19,6 +19,8 @@ _VERSION_TIMEOUT_S = 5.0
 _NAMES = {
     Family.PYTHON: re.compile(r"python(?:3(?:\.(\d+))?)?"),
     Family.NODEJS: re.compile(r"node(?:js)?(\d+)?"),
+    Family.JAVA: re.compile(r"java"),
+    Family.RUBY: re.compile(r"ruby(?:(\d+\.\d+))?"),
 }
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183, "armv7l": 40, "riscv64": 243, "ppc64le": 21, "s390x": 22, "i686": 3}
 _SHARED = re.compile(r"libpython3.*\.so")
@@ -38,6 +40,7 @@ class Interpreter:
         parts: what of the prefix it needs, as relative paths; ("",) is all of it, () nothing that is not in /usr. A prefix
             that other things live in too, such as a home directory, is never taken whole.
         runs_in_place: its libraries are found by the absolute path they were built for.
+        also: directories elsewhere that links in the prefix lead to, such as Debian's ``/etc/java-17-openjdk``.
     """
 
     family: Family
@@ -47,6 +50,7 @@ class Interpreter:
     identity: str
     parts: tuple[str, ...] = ()
     runs_in_place: bool = False
+    also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.family.value} {'.'.join(map(str, self.version))} at {self.path}"
@@ -69,15 +73,19 @@ def usual_places(environ: Mapping[str, str], home: str, extra: Iterable[str] = (
     """Return the places where interpreters usually are.
 
     Args:
-        environ: the process's environment; PATH, PYENV_ROOT, NVM_DIR, NODENV_ROOT, UV_PYTHON_INSTALL_DIR are read.
+        environ: the process's environment; PATH, JAVA_HOME, PYENV_ROOT, NVM_DIR, NODENV_ROOT, RBENV_ROOT, SDKMAN_DIR,
+            UV_PYTHON_INSTALL_DIR are read.
         home: the user's home directory; "" when there is none.
         extra: looked at first: directories of programs, or of versions.
     """
     given = list(extra)
+    if java := environ.get("JAVA_HOME"):
+        given.append(f"{java}/bin")
     path = [entry for entry in environ.get("PATH", "").split(os.pathsep) if entry.startswith("/")]
     collections = [
         environ.get("PYENV_ROOT") or f"{home}/.pyenv",
         environ.get("NODENV_ROOT") or f"{home}/.nodenv",
+        environ.get("RBENV_ROOT") or f"{home}/.rbenv",
     ]
     collections = [f"{root}/versions" for root in collections]
     collections += [
@@ -85,9 +93,20 @@ def usual_places(environ: Mapping[str, str], home: str, extra: Iterable[str] = (
         environ.get("UV_PYTHON_INSTALL_DIR") or f"{home}/.local/share/uv/python",
         f"{home}/.local/share/mise/installs/python",
         f"{home}/.local/share/mise/installs/node",
+        f"{home}/.local/share/mise/installs/java",
+        f"{home}/.local/share/mise/installs/ruby",
         f"{home}/.asdf/installs/python",
         f"{home}/.asdf/installs/nodejs",
+        f"{home}/.asdf/installs/java",
+        f"{home}/.asdf/installs/ruby",
         f"{home}/.local/share/fnm/node-versions",
+        f"{home}/.volta/tools/image/node",
+        "/usr/local/n/versions/node",
+        f"{environ.get('SDKMAN_DIR') or f'{home}/.sdkman'}/candidates/java",
+        f"{home}/.jdks",
+        f"{home}/.rubies",
+        f"{home}/.rvm/rubies",
+        "/usr/lib/jvm",
         "/opt",
         "/opt/lambdad/runtimes",
     ]
@@ -159,7 +178,7 @@ def _describe(path: str, family: Family, known: dict[str, list[int]]) -> Interpr
     status = Path(path).stat()
     identity = f"{path}:{status.st_size}:{status.st_mtime_ns}"
     prefix = str(Path(path).parent.parent)
-    version = _python_version(path, prefix) if family is Family.PYTHON else _node_version(path, prefix)
+    version = _VERSIONS[family](path, prefix)
     if version is None:
         if identity not in known:
             known[identity] = list(_ask(path))
@@ -176,7 +195,8 @@ def _describe(path: str, family: Family, known: dict[str, list[int]]) -> Interpr
         prefix=prefix,
         identity=identity,
         parts=parts,
-        runs_in_place=bool(parts) and any(_SHARED.match(name) for name in _list(f"{prefix}/lib")),
+        runs_in_place=bool(parts) and (family is Family.RUBY or any(_SHARED.match(name) for name in _list(f"{prefix}/lib"))),
+        also=_linked_to(prefix) if family is Family.JAVA else (),
     )
 
 
@@ -184,7 +204,15 @@ def _parts(path: str, prefix: str, family: Family, version: tuple[int, ...]) -> 
     """Return what of ``prefix`` the interpreter needs; None when it is not complete."""
     if prefix == "/" or prefix == "/usr" or prefix.startswith("/usr/"):
         return ()
+    if family is Family.JAVA:
+        return ("",) if Path(prefix, "lib").is_dir() else None
     entries = [name for name in _list(prefix) if Path(prefix, name).is_dir()]
+    if family is Family.RUBY:
+        version_name = ".".join(map(str, version[:2]))
+        libraries = [f"lib/{name}" for name in _list(f"{prefix}/lib") if name == "ruby" or name.startswith("libruby")]
+        # It knows the place that it was built for, and environments have something else in some places.
+        complete = Path(prefix, "lib", "ruby", f"{version_name}.0").is_dir() and not prefix.startswith(("/opt/", "/var/", "/dev/"))
+        return (f"bin/{Path(path).name}", *libraries) if complete else None
     library = f"lib/python3.{version[1]}" if family is Family.PYTHON else ""
     if library and not Path(prefix, library, "os.py").is_file():
         return None
@@ -219,6 +247,42 @@ def _node_version(path: str, prefix: str) -> tuple[int, ...] | None:
         return tuple(map(int, folder.group().split(".")))
     named = _NAMES[Family.NODEJS].fullmatch(Path(path).name)
     return (int(named.group(1)),) if named and named.group(1) else None
+
+
+def _java_version(_: str, prefix: str) -> tuple[int, ...] | None:
+    """Read e.g. (17, 0, 15) from a JDK's file ``release``; before Java 9 versions began with "1."."""
+    named = re.search(r'^JAVA_VERSION="(?:1\.)?([\d._]+)"', _read(f"{prefix}/release"), re.MULTILINE)
+    if named is None:  # one inside an older JDK: <prefix>/jre/bin/java
+        named = re.search(r'^JAVA_VERSION="(?:1\.)?([\d._]+)"', _read(f"{Path(prefix).parent}/release"), re.MULTILINE)
+    return tuple(int(part) for part in re.split(r"[._]", named.group(1)) if part) if named else ()
+
+
+def _ruby_version(path: str, prefix: str) -> tuple[int, ...] | None:
+    named = _NAMES[Family.RUBY].fullmatch(Path(path).name)
+    folder = _DIGITS.fullmatch(Path(prefix).name.removeprefix("ruby-"))
+    found = (named.group(1) if named else None) or (folder.group() if folder else "")
+    return tuple(map(int, found.split("."))) if found else None
+
+
+_VERSIONS = {
+    Family.PYTHON: _python_version,
+    Family.NODEJS: _node_version,
+    Family.JAVA: _java_version,
+    Family.RUBY: _ruby_version,
+}
+
+
+def _linked_to(prefix: str) -> tuple[str, ...]:
+    """Return the directories below /etc that a JDK's settings are links to: distributions put them there."""
+    found: dict[str, None] = {}
+    for folder in ("conf", "conf/security", "lib", "lib/security", "jre/lib", "jre/lib/security"):
+        for name in _list(f"{prefix}/{folder}"):
+            link = Path(prefix, folder, name)
+            if link.is_symlink():
+                target = Path(os.path.realpath(link))
+                if target.parts[:2] == ("/", "etc") and len(target.parts) > 3 and target.parts[2] != "ssl":
+                    found[str(Path(*target.parts[:3]))] = None
+    return tuple(found)
 
 
 def _read(path: str) -> str:

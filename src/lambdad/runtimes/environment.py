@@ -120,6 +120,11 @@ def defaults(runtime: Runtime, *, task_root: str = "/var/task", runtime_dir: str
             f"/opt/nodejs/node{runtime.version[0]}/node_modules:/opt/nodejs/node_modules:"
             f"{runtime_dir}/node_modules:{runtime_dir}:{task_root}"
         )
+    elif runtime.family is Family.RUBY:
+        version = ".".join(map(str, (*runtime.version, 0)))
+        variables["GEM_HOME"] = runtime_dir
+        variables["GEM_PATH"] = f"{task_root}/vendor/bundle/ruby/{version}:/opt/ruby/gems/{version}"
+        variables["RUBYLIB"] = f"{task_root}:{runtime_dir}/lib:/opt/ruby/lib"
     return variables
 
 

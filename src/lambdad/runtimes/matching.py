@@ -8,8 +8,10 @@ from lambdad.runtimes import catalogue
 from lambdad.runtimes.catalogue import Family, Runtime
 from lambdad.runtimes.discovery import Interpreter
 
-OLDEST: dict[Family, tuple[int, ...]] = {Family.PYTHON: (3, 8), Family.NODEJS: (18,)}
-"""What our runtime clients run on; families that are missing here have no client."""
+OLDEST: dict[Family, tuple[int, ...]] = {Family.PYTHON: (3, 8), Family.NODEJS: (18,), Family.JAVA: (8,), Family.RUBY: (3, 0)}
+"""What the runtime clients run on; families that are missing here have no client."""
+HOW_TO_ADD_JAVA = "AWS's runtime client for Java is not installed: lambdad runtimes install java"
+_NO_CLIENTS: frozenset[Family] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Match:
         """The runtime version as INIT_START shows it, e.g. ``python:3.11.v7`` (the last part is the interpreter's patch)."""
         if self.interpreter is None:
             return f"{self.runtime.name.replace('.', ':', 1)}.v1"
-        places = 2 if self.interpreter.family is Family.PYTHON else 1
+        places = 2 if self.interpreter.family in (Family.PYTHON, Family.RUBY) else 1
         version = self.interpreter.version
         language = ".".join(map(str, version[:places]))
         patch = ".".join(map(str, version[places:])) or "0"
@@ -52,13 +54,16 @@ class Match:
         return f"arn:aws:lambda:{region}::runtime:{hashlib.sha256(identity.encode()).hexdigest()}"
 
 
-def match(runtime: str, found: Iterable[Interpreter], *, exact_only: bool = False) -> Match | None:
+def match(
+    runtime: str, found: Iterable[Interpreter], *, exact_only: bool = False, without: frozenset[Family] = _NO_CLIENTS
+) -> Match | None:
     """Choose the interpreter for ``runtime``: its own version, else the nearest of the language, the newer of two as near.
 
     Args:
         runtime: AWS's identifier, e.g. ``python3.12``.
         found: what there is; of equal versions the first is taken.
         exact_only: refuse another version than the identifier's.
+        without: families whose runtime client would have to be installed first.
 
     Returns:
         None when nothing here can run it; `explain_missing` says why.
@@ -68,7 +73,7 @@ def match(runtime: str, found: Iterable[Interpreter], *, exact_only: bool = Fals
         return None
     if named.family is Family.PROVIDED:
         return Match(runtime=named, interpreter=None, exact=True)
-    usable = _usable(named, found)
+    usable = [] if named.family in without else _usable(named, found)
     wanted = named.version
     for interpreter in usable:
         if interpreter.version[: len(wanted)] == wanted:
@@ -79,17 +84,22 @@ def match(runtime: str, found: Iterable[Interpreter], *, exact_only: bool = Fals
     return Match(runtime=named, interpreter=nearest, exact=False)
 
 
-def explain_missing(runtime: str, found: Iterable[Interpreter], *, exact_only: bool = False) -> str:
+def explain_missing(
+    runtime: str, found: Iterable[Interpreter], *, exact_only: bool = False, without: frozenset[Family] = _NO_CLIENTS
+) -> str:
     """Say, for a person, why `match` found nothing, and what would help."""
     named = catalogue.find(runtime)
     if named is None:
         return f"{runtime} is not a Lambda runtime"
     if named.family not in OLDEST:
-        return f"{runtime}: lambdad has no runtime client for {named.family.value} yet; a bootstrap on provided.al2023 works"
+        language = ".NET" if named.family is Family.DOTNET else "Go 1.x"
+        return f"{runtime}: lambdad has no runtime client for {language} yet; a bootstrap on provided.al2023 works"
     usable = _usable(named, found)
     oldest = ".".join(map(str, OLDEST[named.family]))
     if named.family is Family.PYTHON and named.version[0] < 3:
         return f"{runtime}: lambdad has no runtime client for Python 2"
+    if named.family in without:
+        return f"{runtime}: {HOW_TO_ADD_JAVA}"
     if not usable:
         return f"{runtime}: no {named.family.value} {oldest} or newer was found on this machine"
     there = ", ".join(dict.fromkeys(".".join(map(str, interpreter.version)) for interpreter in usable))
@@ -98,10 +108,10 @@ def explain_missing(runtime: str, found: Iterable[Interpreter], *, exact_only: b
     return f"{runtime}: {named.family.value} {there} was found"
 
 
-def runnable(found: Iterable[Interpreter], *, exact_only: bool = False) -> tuple[str, ...]:
+def runnable(found: Iterable[Interpreter], *, exact_only: bool = False, without: frozenset[Family] = _NO_CLIENTS) -> tuple[str, ...]:
     """List the identifiers that can run here, in the catalogue's order."""
     there = tuple(found)
-    return tuple(name for name in catalogue.RUNTIMES if match(name, there, exact_only=exact_only) is not None)
+    return tuple(name for name in catalogue.RUNTIMES if match(name, there, exact_only=exact_only, without=without) is not None)
 
 
 def _usable(runtime: Runtime, found: Iterable[Interpreter]) -> list[Interpreter]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from lambdad.runtimes import environment
+from lambdad.runtimes import environment, java_client
 from lambdad.runtimes.catalogue import Family
 from lambdad.runtimes.discovery import Interpreter
+from lambdad.runtimes.java_client import JavaClient
 from lambdad.runtimes.matching import Match
 
 LANGUAGE_DIR = "/var/lang"
@@ -22,8 +23,9 @@ RUNTIME_DIR = "/var/runtime"
 PROVIDED_ENTRYPOINTS = ("/var/task/bootstrap", "/opt/bootstrap")
 _SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 _HIDDEN_LATER = ("/opt", "/tmp", "/var", "/proc", "/dev", "/sys")  # an environment puts something else there
-_BOOTSTRAPS = {Family.PYTHON: "python/bootstrap.py", Family.NODEJS: "node/bootstrap.cjs"}
+_BOOTSTRAPS = {Family.PYTHON: "python/bootstrap.py", Family.NODEJS: "node/bootstrap.cjs", Family.RUBY: "ruby/bootstrap.rb"}
 _SNAPSHOT_HOOKS = "snapshot_restore_py.py"
+_JAR = "lambdad.jar"
 
 # What a process reads once, when it starts. A function that sets one of these cannot be given a process made ahead.
 _READ_AT_START = re.compile(r"LD_.*|MALLOC_.*|GLIBC_TUNABLES|OPENSSL_CONF|OPENSSL_MODULES")
@@ -33,6 +35,8 @@ _READ_AT_START_BY = {
         r"NODE_(OPTIONS|EXTRA_CA_CERTS|ICU_DATA|NO_WARNINGS|PENDING_DEPRECATION|DEBUG.*|V8_COVERAGE|PRESERVE_SYMLINKS.*)|"
         r"UV_THREADPOOL_SIZE|SSL_CERT_.*|LANG|LC_.*|NO_COLOR|FORCE_COLOR"
     ),
+    Family.JAVA: re.compile(r"_?JAVA_(TOOL_)?OPTIONS|JDK_JAVA_OPTIONS|CLASSPATH|TZ|LANG|LC_.*"),
+    Family.RUBY: re.compile(r"RUBY.*|LANG|LC_.*"),
 }
 
 
@@ -57,6 +61,7 @@ class RuntimeFiles:
 
     Args:
         directory: of our bootstraps.
+        java: AWS's client for Java, if it has been installed.
         sdk: name below /var/runtime to path, e.g. {"boto3": "/.../site-packages/boto3", "six.py": ...}.
         sdk_oldest: the oldest Python that the SDK runs on.
     """
@@ -64,6 +69,12 @@ class RuntimeFiles:
     directory: str
     sdk: Mapping[str, str]
     sdk_oldest: tuple[int, ...]
+    java: JavaClient | None = None
+
+    @property
+    def without(self) -> frozenset[Family]:
+        """Families whose client would have to be installed first; for `matching`."""
+        return frozenset() if self.java is not None else frozenset((Family.JAVA,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +94,7 @@ class RuntimePlan:
         stem: a process made ahead can become this function (LAMBDAD_STEM_FD); only for kind EXEC.
         stem_command: what such a process executes; () without one. It is `commands[0]`, and may differ by memory size.
         notes: lines that the function's log should carry, e.g. that another version runs than was asked for.
+        read_through: files that every start maps, beyond the interpreter: better in the page cache on the worker's account.
     """
 
     match: Match
@@ -98,10 +110,11 @@ class RuntimePlan:
     stem: bool
     stem_command: tuple[str, ...] = ()
     notes: tuple[str, ...]
+    read_through: tuple[str, ...] = ()
 
 
-def find_runtime_files() -> RuntimeFiles:
-    """Find our bootstraps, and boto3 with what it needs, among the packages that lambdad itself runs with."""
+def find_runtime_files(runtimes_dir: Path | None = None) -> RuntimeFiles:
+    """Find our bootstraps, boto3 with what it needs among the packages that lambdad itself runs with, and what was installed."""
     sdk: dict[str, str] = {}
     for name in _SDK:
         spec = importlib.util.find_spec(name)
@@ -119,6 +132,7 @@ def find_runtime_files() -> RuntimeFiles:
         directory=str(Path(__file__).parent),
         sdk=sdk,
         sdk_oldest=tuple(map(int, oldest.groups())) if oldest else (3, 8),
+        java=None if runtimes_dir is None else java_client.find(runtimes_dir),
     )
 
 
@@ -143,22 +157,28 @@ def launch(
     interpreter, runtime = match.interpreter, match.runtime
     if interpreter is None:
         return _provided(match, task_root=task_root, layers_root=layers_root)
-    runtime_dir = RUNTIME_DIR if fenced else str(Path(files.directory, _BOOTSTRAPS[runtime.family]).parent)
-    bootstrap = f"{runtime_dir}/{Path(_BOOTSTRAPS[runtime.family]).name}"
+    source = _source(runtime.family, files)
+    runtime_dir = RUNTIME_DIR if fenced else str(Path(source).parent)
+    bootstrap = f"{runtime_dir}/{Path(source).name}"
     program = _inside(interpreter) if fenced else interpreter.path
     binds = _binds(interpreter, files) if fenced else ()
     variables = environment.defaults(runtime, task_root=task_root, runtime_dir=runtime_dir)
+    if runtime.family is Family.RUBY and not match.exact:
+        variables["GEM_PATH"] += _gems_of(interpreter, task_root)
     if not fenced:
         variables = _in_place(variables, interpreter, files, layers_root)
-    if runtime.family is Family.NODEJS:
-        command = (program, *_memory_options(memory_mib), bootstrap)
-    else:
-        command = (program, bootstrap)
+    match runtime.family:
+        case Family.NODEJS:
+            command = (program, *_memory_options(memory_mib), bootstrap)
+        case Family.JAVA:
+            command = (program, *_java_options(interpreter, files, memory_mib, runtime_dir, customer), "-jar", bootstrap)
+        case _:
+            command = (program, bootstrap)
     wrapper = customer.get("AWS_LAMBDA_EXEC_WRAPPER", "")
     ahead = not wrapper and not _needs_own_start(runtime.family, customer, variables)
     forked = ahead and fenced and runtime.family is Family.PYTHON
-    stem = ahead and runtime.family is Family.NODEJS
-    names = ("LANG", "TZ", "PATH", "LD_LIBRARY_PATH", "NODE_PATH", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    stem = ahead and not forked and _can_wait(runtime.family, files)
+    names = ("LANG", "TZ", "PATH", "LD_LIBRARY_PATH", "NODE_PATH", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "RUBYLIB")
     template = {name: variables[name] for name in names if name in variables}
     return RuntimePlan(
         match=match,
@@ -174,6 +194,7 @@ def launch(
         stem=stem,
         stem_command=command if stem else (),
         notes=_notes(match, interpreter, files),
+        read_through=_read_through(interpreter, files),
     )
 
 
@@ -213,13 +234,30 @@ def _binds(interpreter: Interpreter, files: RuntimeFiles) -> tuple[Bind, ...]:
     if interpreter.runs_in_place and not f"{prefix}/".startswith(tuple(f"{path}/" for path in _HIDDEN_LATER)):
         targets.append(prefix)
     binds = [Bind(f"{prefix}/{part}".rstrip("/"), f"{target}/{part}".rstrip("/")) for target in targets for part in interpreter.parts]
-    bootstrap = _BOOTSTRAPS[interpreter.family]
-    binds.append(Bind(f"{files.directory}/{bootstrap}", f"{RUNTIME_DIR}/{Path(bootstrap).name}"))
+    binds += [Bind(path, path) for path in interpreter.also]
+    source = _source(interpreter.family, files)
+    if interpreter.family is Family.JAVA:
+        binds.append(Bind(str(Path(source).parent), RUNTIME_DIR))
+    else:
+        binds.append(Bind(source, f"{RUNTIME_DIR}/{Path(source).name}"))
     if interpreter.family is Family.PYTHON:
         binds.append(Bind(f"{files.directory}/python/{_SNAPSHOT_HOOKS}", f"{RUNTIME_DIR}/{_SNAPSHOT_HOOKS}"))
     if _has_sdk(interpreter, files):
         binds += [Bind(path, f"{RUNTIME_DIR}/{name}") for name, path in files.sdk.items()]
     return tuple(binds)
+
+
+def _source(family: Family, files: RuntimeFiles) -> str:
+    """Return where a family's bootstrap lies on this machine."""
+    if family is Family.JAVA:
+        assert files.java is not None, "a runtime without its client is not matched"
+        return f"{files.java.directory}/{_JAR}"
+    return f"{files.directory}/{_BOOTSTRAPS[family]}"
+
+
+def _can_wait(family: Family, files: RuntimeFiles) -> bool:
+    """Say whether a family's bootstrap can boot ahead of its function."""
+    return family in (Family.NODEJS, Family.RUBY) or (family is Family.JAVA and files.java is not None and files.java.stem_cells)
 
 
 def _has_sdk(interpreter: Interpreter, files: RuntimeFiles) -> bool:
@@ -229,7 +267,7 @@ def _has_sdk(interpreter: Interpreter, files: RuntimeFiles) -> bool:
 def _in_place(variables: dict[str, str], interpreter: Interpreter, files: RuntimeFiles, layers_root: str) -> dict[str, str]:
     """Rewrite the defaults for a process that sees the machine as it is."""
     lang = interpreter.prefix.rstrip("/")
-    names = ("PATH", "LD_LIBRARY_PATH", "NODE_PATH")
+    names = ("PATH", "LD_LIBRARY_PATH", "NODE_PATH", "GEM_PATH", "RUBYLIB")
     changed = {
         name: ":".join(re.sub(r"^/opt(?=/|$)", layers_root, re.sub(r"^/var/lang(?=/)", lang, entry)) for entry in value.split(":"))
         for name, value in variables.items()
@@ -244,6 +282,59 @@ def _memory_options(memory_mib: int) -> tuple[str, ...]:
     """Divide a function's memory between V8's generations as AWS does: a tenth for the young one."""
     young = memory_mib // 10
     return (f"--max-semi-space-size={young // 2}", f"--max-old-space-size={memory_mib - young}")
+
+
+def _java_options(
+    interpreter: Interpreter, files: RuntimeFiles, memory_mib: int, runtime_dir: str, customer: Mapping[str, str]
+) -> tuple[str, ...]:
+    """
+    Divide a function's memory as AWS does: a tenth for classes, a twentieth for compiled code, the rest for objects.
+
+    Source: the command line of AWS's runtimes, as seen from inside at several memory sizes.
+    """
+    memory_kib = memory_mib * 1024
+    classes_kib = min(memory_kib // 10, 160 * 1024)
+    code_kib = min(memory_kib // 20, 80 * 1024)
+    first_kib = max(memory_kib // 64, 8 * 1024)  # what a machine of this size would begin with
+    options = [
+        f"-XX:MaxHeapSize={memory_kib - classes_kib - code_kib}k",
+        f"-XX:InitialHeapSize={first_kib}k",
+        f"-XX:MaxMetaspaceSize={classes_kib}k",
+        f"-XX:ReservedCodeCacheSize={code_kib}k",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:-UsePerfData",
+        "-Xshare:auto",
+        "-Djava.net.preferIPv4Stack=true",
+    ]
+    own_options = customer.get("JAVA_TOOL_OPTIONS", "")
+    for name in ("file.encoding", "sun.jnu.encoding"):
+        if name not in own_options:  # what comes of LANG on AWS; this machine may not have that locale
+            options.append(f"-D{name}=UTF-8")
+    archive = java_client.archive_name(interpreter)
+    if files.java is not None and archive in files.java.archives:
+        options.append(f"-XX:SharedArchiveFile={runtime_dir}/cds/{archive}")
+    return tuple(options)
+
+
+def _gems_of(interpreter: Interpreter, task_root: str) -> str:
+    """Return where gems for the Ruby that really runs would be, after those for the one that was asked for."""
+    version = ".".join(map(str, (*interpreter.version[:2], 0)))
+    return f":{task_root}/vendor/bundle/ruby/{version}:/opt/ruby/gems/{version}"
+
+
+def _read_through(interpreter: Interpreter, files: RuntimeFiles) -> tuple[str, ...]:
+    if interpreter.family is not Family.JAVA or files.java is None:
+        return ()
+    machine = f"{interpreter.prefix}/lib/server"
+    jars = (f"{files.java.directory}/lib/{artifact.file}" for artifact in java_client.ARTIFACTS)
+    return (
+        f"{machine}/libjvm.so",
+        f"{machine}/classes.jsa",
+        *jars,
+        f"{files.java.directory}/{_JAR}",
+        f"{files.java.directory}/cds/{java_client.archive_name(interpreter)}",
+    )
 
 
 def _needs_own_start(family: Family, customer: Mapping[str, str], variables: Mapping[str, str]) -> bool:

@@ -38,7 +38,8 @@ class Fenced:
     One program and its fence.
 
     ``ids`` (uid, gid) are only for root: None keeps the user and gives up its powers. ``binds`` come on top of the system's
-    programs and libraries. /tmp is its own, 64 MiB, in memory. Descriptors stay open as they are inheritable.
+    programs and libraries. /tmp is its own, 64 MiB, in memory. Descriptors stay open as they are inheritable. ``proc`` shows it the
+    machine's /proc: only for programs that are trusted, and that find their own files by it.
     """
 
     argv: tuple[str, ...]
@@ -49,6 +50,7 @@ class Fenced:
     filter_calls: bool = True
     die_with_parent: bool = True
     writable: tuple[str, ...] = field(default=("/tmp",))
+    proc: bool = False
 
 
 def execute(program: Fenced) -> NoReturn:
@@ -60,7 +62,7 @@ def execute(program: Fenced) -> NoReturn:
     try:
         if rootless.is_needed():
             rootless.enter()
-        root.enter(private_root.for_program(program.binds, program.writable))
+        root.enter({**private_root.for_program(program.binds, program.writable), "proc": program.proc})
         os.chdir(program.cwd)
         _give_up_powers(program.ids)
         if program.die_with_parent:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
@@ -98,7 +98,7 @@ class Worker:
         self._connection: ServerConnection | None = None
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._preparing: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()  # what need not be done when the worker ends
         self._snapshots = snapshots.Snapshots(kitchen.prepare, tasks, self._logs, now_ms, self._upstream, most_snapshots)
 
     def accept(self) -> "ServerConnection":
@@ -149,7 +149,8 @@ class Worker:
             case frames.Start(spec=spec):
                 task = self._tasks.create_task(self._run(spec, self._connection))
                 self._starting[spec.environment_id] = task
-                self._keep(task)
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
             case frames.Stop(environment_id=environment_id):
                 environment = self.environments.get(environment_id)
                 if environment is not None:
@@ -157,22 +158,21 @@ class Worker:
                 elif environment_id in self._starting:
                     self._starting.pop(environment_id).cancel()
             case frames.Prepare():
-                preparing = self._tasks.create_task(self._prepare(message, self._connection))
-                self._preparing.add(preparing)
-                preparing.add_done_callback(self._preparing.discard)
+                self._send_on_errand(self._prepare(message, self._connection))
             case frames.Compile():
                 if self._connection is not None:
-                    self._keep(self._tasks.create_task(compiling.run(message, self._kitchen, self._connection)))
+                    self._send_on_errand(compiling.run(message, self._kitchen, self._connection))
             case frames.Build(spec=spec):
-                self._keep(self._tasks.create_task(self._build(spec, self._connection)))
+                self._send_on_errand(self._build(spec, self._connection))
             case frames.Forget(snapshot=snapshot):
                 self._snapshots.forget(snapshot)
             case _:
                 raise frames.FrameError(f"a server said {type(message).__name__}")
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+    def _send_on_errand(self, work: Coroutine[Any, Any, None]) -> None:
+        errand = self._tasks.create_task(work)
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
 
     async def _prepare(self, asked: frames.Prepare, connection: "ServerConnection | None") -> None:
         with contextlib.suppress(TimeoutError):
@@ -290,14 +290,14 @@ class Worker:
 
     async def close(self) -> None:
         """End every environment, and return when they are gone."""
-        for preparing in self._preparing:
-            preparing.cancel()
+        for errand in self._errands:
+            errand.cancel()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         self._drop_environments()
-        while self._running:
-            await asyncio.wait(self._running)
+        while ending := self._running | self._errands:
+            await asyncio.wait(ending)
         await self._snapshots.close()
 
     async def sweep(self) -> None:

@@ -31,7 +31,7 @@ PIDS = 1024
 FULL_CPU_MEMORY_MIB = 1769  # at this much memory a function has one whole processor
 _TASK_ROOT = "/var/task"
 _MIB = 1024 * 1024
-_PLACES = {catalogue.Family.PYTHON: 2, catalogue.Family.NODEJS: 1}  # of the version that matter
+_PLACES = {catalogue.Family.PYTHON: 2, catalogue.Family.NODEJS: 1, catalogue.Family.JAVA: 1, catalogue.Family.RUBY: 2}  # of the version
 MOST_LAYER_SETS = 4096
 _EXTENSIONS_OFF = "disable-extensions-jwigqn8j"  # a layer with this file has no extension started
 _STORED = re.compile(r"(?:opt-)?[0-9a-f]{64}")  # names in the code store; the server's word is not taken for it
@@ -75,7 +75,7 @@ class Kitchen:
 
     def runtimes(self) -> list[str]:
         """Return the identifiers of the runtimes that can run here, those that AWS has closed left out."""
-        there = matching.runnable(self._interpreters, exact_only=self._exact)
+        there = matching.runnable(self._interpreters, exact_only=self._exact, without=self._files.without)
         return [name for name in there if name in catalogue.PRINTED]
 
     def interpreters(self) -> list[str]:
@@ -83,16 +83,17 @@ class Kitchen:
         found = {
             f"{one.family.value}{'.'.join(map(str, one.version[:places]))}"
             for one in self._interpreters
-            if (places := _PLACES.get(one.family))
+            if (places := _PLACES.get(one.family)) and one.family not in self._files.without
         }
         return [*sorted(found, key=catalogue.natural_order), "provided"]
 
     def _match(self, runtime: str) -> matching.Match:
         match = self._matches.get(runtime)
         if match is None:
-            match = matching.match(runtime, self._interpreters, exact_only=self._exact)
+            without = self._files.without
+            match = matching.match(runtime, self._interpreters, exact_only=self._exact, without=without)
             if match is None:
-                raise host.NoRuntime(matching.explain_missing(runtime, self._interpreters, exact_only=self._exact))
+                raise host.NoRuntime(matching.explain_missing(runtime, self._interpreters, exact_only=self._exact, without=without))
             self._matches[runtime] = match
         return match
 
@@ -102,7 +103,8 @@ class Kitchen:
             template = self._templates[key] = self._stove.open_template(plan, self._tasks)
             template.on_warmed = functools.partial(self._pools.renew, key)
             if plan.kind is plans.Kind.EXEC and plan.match.interpreter is not None:
-                self._tasks.create_task(threads.run(_read_through, plan.match.interpreter.path))
+                files = (plan.match.interpreter.path, *plan.read_through)
+                self._tasks.create_task(threads.run(_read_through, files))
         return template
 
     def _stems(self, plan: plans.RuntimePlan, memory_mib: int) -> StemPool:
@@ -244,16 +246,17 @@ class Kitchen:
         return plan.commands[-1], False
 
 
-def _read_through(path: str) -> None:
+def _read_through(paths: Sequence[str]) -> None:
     """
     Bring a program into the page cache, on our account.
 
     The kernel charges a cached page to whoever read it first. Were that a function, it would be measured by a program of 90 MB, and the
     cache would go with it.
     """
-    with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
-        while file.read(1 << 20):
-            pass
+    for path in paths:
+        with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
 
 
 def _facts(

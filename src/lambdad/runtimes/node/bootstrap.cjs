@@ -251,21 +251,23 @@ function logText(level, values) {
 
 function logJson(level, values) {
   const line = { timestamp: new Date().toISOString(), level, requestId, tenantId };
-  if (values.length === 1 && typeof values[0] === "object" && values[0] !== null) {
+  if (values.length < 2) {
     line.message = values[0];
     try {
-      return write(JSON.stringify(line, (_, value) => (value instanceof Error ? describeForJson(value) : value)));
+      return write(JSON.stringify(line, (_, value) => (value instanceof Error ? { ...describeForJson(value), ...value } : value)));
     } catch {
       // circular, or with a BigInt: as text
     }
   }
   line.message = util.format(...values);
-  const error = values.find((value) => value instanceof Error);
+  const error = values.length > 1 && values.find((value) => value instanceof Error);
   write(JSON.stringify(error ? { ...line, ...describeForJson(error) } : line));
 }
 
+/** JSON records name the class, while answers name the error. */
 function describeForJson(error) {
-  return { errorType: nameOf(error), errorMessage: error.message, stackTrace: stackOf(error) };
+  const errorType = error instanceof Fault ? error.name.replace("Runtime.", "") : error.constructor?.name ?? "UnknownError";
+  return { errorType, errorMessage: error.message, stackTrace: stackOf(error) };
 }
 
 const METHODS = { trace: "TRACE", debug: "DEBUG", info: "INFO", log: "INFO", warn: "WARN", error: "ERROR", fatal: "FATAL" };
@@ -288,7 +290,7 @@ function openLogs() {
 
 /** Write the one log record of a failed invocation or Init, whatever the level. */
 function logFailure(title, error) {
-  if (process.env.AWS_LAMBDA_LOG_FORMAT === "JSON") return logJson("ERROR", [isError(error) ? asError(error) : error]);
+  if (process.env.AWS_LAMBDA_LOG_FORMAT === "JSON") return logJson("ERROR", [isError(error) ? asError(error) : new Error(String(error))]);
   let text;
   try {
     text = JSON.stringify(describeForLog(error));
@@ -333,7 +335,7 @@ function payloadOf(error) {
 }
 
 function describeForLog(error) {
-  if (!isError(error)) return { errorType: typeof error, errorMessage: String(error), stack: [] };
+  if (!isError(error)) return describeForLog(new Error(String(error))); // what is thrown may be anything; what is logged is an Error
   const { reason, ...rest } = error;
   const line = { errorType: nameOf(error), errorMessage: error.message, ...rest };
   if (reason !== undefined) line.reason = isError(reason) ? describeForLog(reason) : reason;

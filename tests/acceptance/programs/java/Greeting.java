@@ -1,0 +1,7 @@
+package layer;
+
+public class Greeting {
+    public static String say() {
+        return "from a layer";
+    }
+}
