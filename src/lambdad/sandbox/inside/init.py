@@ -32,6 +32,11 @@ SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 MOST_REAPED = 256  # at a time, between two looks at what the worker asks for
 
 
+def own_namespaces(has_network: bool) -> int:
+    """Return the flags of the namespaces that a fence gets beside its pid namespace: a network where it is not given one."""
+    return kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | (0 if has_network else kernel.CLONE_NEWNET)
+
+
 class _Carrier:
     """What of a copy was made ahead: see ``snapshot.Snapshot.carry``."""
 
@@ -94,8 +99,8 @@ class Init:
 
     def _build(self) -> list[socket.socket]:
         """Make namespaces, mounts and network. SAFETY: in a fresh child, before anything of the function's is here."""
-        own_network = kernel.CLONE_NEWNET if self.network is None else 0
-        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | own_network, "unshare namespaces")
+        if self.within:
+            kernel.unshare(own_namespaces(self.network is not None), "unshare namespaces")
         if self.network is not None:
             # SAFETY: one with a way out, made for this fence alone; no process has been in it.
             kernel.setns(self.network, kernel.CLONE_NEWNET, "enter the network namespace")

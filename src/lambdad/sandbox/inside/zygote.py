@@ -120,12 +120,11 @@ def _serve(control: socket.socket, config: dict[str, Any], own_pid_namespace: in
                 return entry
             continue
         try:
-            pid = _fork_fence(config, own_pid_namespace)
+            pid, pidfd = _fork_fence(config, request)
             if pid == 0:
                 control.close()
                 os.close(own_pid_namespace)
                 return _become_init({**config, **request}, request, fds)
-            pidfd = kernel.open_pidfd(pid)
         except OSError as refused:
             step = getattr(refused, "step", "fork")
             wire.send(control, {"event": "failed", "id": request["id"], "step": step, "errno": refused.errno})
@@ -158,19 +157,12 @@ def _serve_within(
     return None
 
 
-def _fork_fence(config: dict[str, Any], own_pid_namespace: int) -> int:
-    """Fork process 1 of a new pid namespace; this process's later children are not to be in it."""
-    if not config["fenced"]:
-        return os.fork()
-    # SAFETY: only children are affected, and the next line after the fork takes it back.
-    kernel.unshare(kernel.CLONE_NEWPID, "unshare the pid namespace")
-    pid = -1
-    try:
-        pid = os.fork()
-    finally:
-        if pid != 0:
-            kernel.setns(own_pid_namespace, kernel.CLONE_NEWPID, "return to the own pid namespace")
-    return pid
+def _fork_fence(config: dict[str, Any], request: dict[str, Any]) -> tuple[int, int]:
+    """Fork process 1 of a fence, into namespaces of its own; return its pid and its pidfd, in the child (0, -1)."""
+    if config["fenced"]:
+        return kernel.clone(kernel.CLONE_NEWPID | init.own_namespaces("network" in request["names"]), "fork into namespaces")
+    pid = os.fork()
+    return (pid, kernel.open_pidfd(pid)) if pid else (0, -1)
 
 
 def _become_init(config: dict[str, Any], request: dict[str, Any], fds: list[int]) -> runtime.Entry:
