@@ -35,6 +35,7 @@ PYTHON_BOTO3 = {
         0o644,
     )
 }
+RUBY = {"app.rb": (b"def handler(event:, context:)\n  { statusCode: 200, body: event }\nend\n", 0o644)}
 JAVA = "public class Hello {\n  public Object handle(Object event) {\n    return event;\n  }\n}\n"
 NODE = {"app.mjs": (b"export const handler = async (event) => ({ statusCode: 200, body: event });\n", 0o644)}
 
@@ -172,12 +173,14 @@ def cases(runtimes: list[str], folder: Path) -> list[Case]:
     snap = next((name for name in ("python3.12", "python3.13", "python3.14") if name in runtimes), python)
     node = next((name for name in runtimes if name.startswith("nodejs2")), "")
     java = next((name for name in ("java17", "java21", "java11", "java25") if name in runtimes), "")
+    ruby = next((name for name in runtimes if name.startswith("ruby")), "")
     binary = static_bootstrap(folder)
     return [
         Case("python", python, "app.handler", zipped(PYTHON)),
         Case("boto3", python, "app.handler", zipped(PYTHON_BOTO3), warm=False),
         Case("snapstart", snap, "app.handler", zipped(PYTHON_BOTO3), snap_start=True, warm=False),
         Case("node", node, "app.handler", zipped(NODE) if node else None),
+        Case("ruby", ruby, "app.handler", zipped(RUBY) if ruby else None, warm=False),
         Case("provided", "provided.al2023", "none", zipped({"bootstrap": (binary, 0o755)}) if binary else None),
         Case("java", java, "Hello::handle", java_classes(folder) if java else None, warm=False),
     ]
