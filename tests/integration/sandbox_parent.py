@@ -6,6 +6,7 @@ Run: python sandbox_parent.py <directory> <freeze or run>
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -28,4 +29,5 @@ async def main(place: Path, frozen: bool) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background may have it ignored
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2] == "freeze"))
