@@ -290,7 +290,7 @@ if event:
 return len([name for name in os.listdir('/proc') if name.isdigit()])
 """,
         Timeout=2,
-        MemorySize=1024,
+        MemorySize=3008,
     )
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         bomb = pool.submit(functions.invoke, name, marker)

@@ -153,7 +153,7 @@ print(json.dumps(sorted(kinds)), flush=True)
 time.sleep(1000)
 """
     sandbox = await stage.start(code)
-    text = await wait_written(sandbox, "]")
+    text = await wait_written(sandbox, "]\n")
     assert set(text[text.index("[") + 1 : text.index("]")].replace('"', "").split(", ")) <= {"pipe", "/dev/null", "/proc/1/fd"}
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
