@@ -49,6 +49,23 @@ def _read_payload(parsed: dict[str, Any], **_: Any) -> None:
         parsed["Payload"] = io.BytesIO(parsed["Payload"].read())
 
 
+def descendants(pid: int) -> set[int]:
+    """Return all descendants of a process."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                parents.setdefault(parent, []).append(int(entry.name))
+    found: set[int] = set()
+    queue = [pid]
+    while queue:
+        for child in parents.get(queue.pop(), []):
+            found.add(child)
+            queue.append(child)
+    return found
+
+
 @dataclass
 class Lambdad:
     """A running `lambdad up`."""

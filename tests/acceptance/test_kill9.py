@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from conftest import PYTHON, ROLE, Lambdad, zipped  # type: ignore[import-not-found]
+from conftest import PYTHON, ROLE, Lambdad, descendants, zipped  # type: ignore[import-not-found]
 
 EVENTS = 1000
 # Says that it has run by a durable write of its own, to lambdad's log service; it keeps trying while lambdad is being restarted.
@@ -38,23 +38,6 @@ def handler(event, context):
             pass
         time.sleep(0.05)
 """
-
-
-def _children(pid: int) -> set[int]:
-    """Return all descendants of a process."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                parents.setdefault(parent, []).append(int(entry.name))
-    found: set[int] = set()
-    queue = [pid]
-    while queue:
-        for child in parents.get(queue.pop(), []):
-            found.add(child)
-            queue.append(child)
-    return found
 
 
 def _cgroups(workers: set[int]) -> set[str]:
@@ -136,7 +119,7 @@ def test_nothing_acknowledged_is_lost(own_lambdad: Callable[..., Lambdad], victi
                 pids = lambdad.pids()
                 workers |= {pids["worker"]} if "worker" in pids else set()
                 doomed = [pids[role] for role in victims if role in pids]
-                family = set().union(*(_children(pid) for pid in doomed)) if "worker" in victims else set()
+                family = set().union(*(descendants(pid) for pid in doomed)) if "worker" in victims else set()
                 for pid in doomed:
                     os.kill(pid, signal.SIGKILL)
                 _wait(lambda family=family: not _alive(family), 10, "processes of a killed worker live on")
@@ -152,7 +135,7 @@ def test_nothing_acknowledged_is_lost(own_lambdad: Callable[..., Lambdad], victi
     lines = [event["message"] for event in lambdad.client("logs").filter_log_events(logGroupName="/aws/lambda/f")["events"]]
     assert any(line.startswith("REPORT") for line in lines)
     assert lambdad.process is not None
-    family = _children(lambdad.process.pid)
+    family = descendants(lambdad.process.pid)
     workers.add(lambdad.pids()["worker"])
     if "cgroup v" in lambdad.health()["worker"]["isolation"]:
         assert _cgroups(workers), "the running worker has cgroups of its own"
@@ -167,7 +150,7 @@ def test_killing_everything_at_once_leaves_nothing(own_lambdad: Callable[..., La
     _deploy(lambdad)
     workers = {lambdad.pids()["worker"]}
     assert lambdad.process is not None and lambdad.process.stdout is not None
-    family = _children(lambdad.process.pid)
+    family = descendants(lambdad.process.pid)
     lambdad.process.kill()
     lambdad.process.wait()
     lambdad.process.stdout.close()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from conftest import ROLE, Functions, Lambdad, eventually, zipped  # type: ignore[import-not-found]
+from conftest import ROLE, Functions, Lambdad, descendants, eventually, zipped  # type: ignore[import-not-found]
 
 RUNTIME = "python3.12"
 SNAP_START = {"ApplyOn": "PublishedVersions"}
@@ -413,22 +413,6 @@ def test_what_is_refused(functions: Functions) -> None:
         client.update_function_configuration(FunctionName=name, Runtime="nodejs20.x")
 
 
-def _processes(pid: int) -> set[int]:
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                parents.setdefault(parent, []).append(int(entry.name))
-    found: set[int] = set()
-    queue = [pid]
-    while queue:
-        children = parents.get(queue.pop(), [])
-        found.update(children)
-        queue += children
-    return found
-
-
 def _alive(pids: set[int]) -> set[int]:
     return {pid for pid in pids if Path(f"/proc/{pid}").exists() and ") Z" not in Path(f"/proc/{pid}/stat").read_text()}
 
@@ -445,7 +429,7 @@ def test_restarts(own_lambdad: Callable[..., Lambdad]) -> None:
     assert invoke(functions, name, 1) == 1
     time.sleep(2)  # so that it is frozen
     worker = lambdad.pids()["worker"]
-    family = _processes(worker) | {worker}
+    family = descendants(worker) | {worker}
     assert len(family) > 8
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: not _alive(family), "nothing of the killed worker lives")
@@ -492,7 +476,7 @@ def test_restarts(own_lambdad: Callable[..., Lambdad]) -> None:
         settle(functions.client, name, str(number))
     for number in ("1", "2", "3", "4"):
         assert functions.invoke(name, int(number), Qualifier=number)["Payload"] == int(number)
-    family = _processes(lambdad.pids()["worker"])
+    family = descendants(lambdad.pids()["worker"])
     assert lambdad.stop() == 0
     eventually(lambda: not _alive(family), "nothing lives on")
 
@@ -504,7 +488,7 @@ def test_a_snapshot_that_is_killed_is_made_again(own_lambdad: Callable[..., Lamb
     functions = Functions(lambdad, "killed")
     name = deploy(functions, "import time\ndef handler(event, context):\n    time.sleep(0.2)\n    return event\n")
     assert invoke(functions, name, 1) == 1
-    stats = {pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in _processes(lambdad.pids()["worker"])}
+    stats = {pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in descendants(lambdad.pids()["worker"])}
     parents = {int(fields[1]) for fields in stats.values() if fields[0] == "t"}
     assert len(parents) == 1  # process 1 of the snapshot: of what it traces
     os.kill(parents.pop(), signal.SIGKILL)
@@ -532,14 +516,14 @@ def test_a_deleted_version_is_forgotten(own_lambdad: Callable[..., Lambdad]) -> 
     lambdad = own_lambdad()
     _need_snapshots(lambdad)
     functions = Functions(lambdad, "deleted")
-    before = _processes(lambdad.pids()["worker"])
+    before = descendants(lambdad.pids()["worker"])
     name = deploy(functions, "import time\ndef handler(event, context):\n    time.sleep(event)\n    return 'done'\n")
     invoke(functions, name, 0)
     answers: list[Any] = []
     caller = threading.Thread(target=lambda: answers.append(invoke(functions, name, 2)))
     caller.start()
     time.sleep(0.5)
-    family = _processes(lambdad.pids()["worker"]) - before
+    family = descendants(lambdad.pids()["worker"]) - before
     functions.client.delete_function(FunctionName=name)
     caller.join()
     assert answers == ["done"]
