@@ -255,6 +255,49 @@ async def test_an_invocation(scene: Scene):
     assert [line.split(" ")[0] for line in scene.lines()] == ["INIT_START", "START", "printed", "END", "REPORT"]
 
 
+ANSWER = b"POST /2018-06-01/runtime/invocation/%b/response HTTP/1.1\r\ncontent-length: 3\r\n%b\r\n[1]"
+POLL = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+async def test_an_answer_and_the_next_poll_in_one_breath(scene: Scene):
+    """The server hears the answer at once; the runtime hears nothing until there is something to do, and then everything in order."""
+    client = await ready(scene)
+    scene.invoke("r1")
+    await client.answer()
+    client.writer.write(ANSWER % (b"r1", b"") + POLL)
+    answer, payload = await scene.heard()
+    assert isinstance(answer, frames.Answer) and (answer.request_id, payload) == ("r1", b"[1]")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await client.reader.read(1)
+    scene.invoke("r2", b"2")
+    assert (await client.answer())[0] == 202
+    status, headers, body = await client.answer()
+    assert (status, headers["lambda-runtime-aws-request-id"], body) == (200, "r2", b"2")
+    assert await client.post("invocation/r2/response", b"[2]") == 202
+
+
+async def test_an_answer_that_is_the_last_of_its_connection(scene: Scene):
+    """Where the runtime asks for the connection to be closed, its answer is acknowledged before that, whatever follows it."""
+    client = await ready(scene)
+    scene.invoke("r1")
+    await client.answer()
+    client.writer.write(ANSWER % (b"r1", b"connection: close\r\n") + POLL)
+    assert (await client.answer())[0] == 202
+    assert await client.reader.read() == b""
+
+
+async def test_an_answer_that_nobody_waits_for(scene: Scene):
+    """What is wrong with an answer is told with the next event, not in its place."""
+    client = await ready(scene)
+    scene.invoke("r1")
+    await client.answer()
+    client.writer.write(ANSWER % (b"other", b"") + ANSWER % (b"r1", b"") + POLL)
+    await scene.heard()
+    scene.invoke("r2")
+    assert [(await client.answer())[0] for _ in range(3)] == [400, 202, 200]
+
+
 async def test_a_poll_that_was_given_up(scene: Scene):
     """An invocation goes to the poll that is there, not to the one that was."""
     first = await ready(scene)

@@ -317,7 +317,7 @@ class Connection(asyncio.Protocol):
             self.refuse(413, b"request body too large")
             return
         if headers.get("expect", "").lower() == "100-continue" and not http_10:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if streaming:
             request.stream = BodyStream(self)
             self._accept(request)
@@ -364,6 +364,13 @@ class Connection(asyncio.Protocol):
             self.pause_reading()
 
     # Answers
+    def write(self, data: bytes) -> None:
+        """Write a part of an answer; a subclass may hold it back until `write_out`."""
+        self.transport.write(data)
+
+    def write_out(self) -> None:
+        """Let go of what was held back: nothing follows."""
+
     def respond(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Answer the current request with a whole body and turn to the next one."""
         request = self.current
@@ -371,15 +378,15 @@ class Connection(asyncio.Protocol):
         close = self.closing or not request.keep_alive
         if not self.transport.is_closing():
             if status in _BODILESS:
-                self.transport.write(head_bytes(status, headers, None, close=close))
+                self.write(head_bytes(status, headers, None, close=close))
             elif request.method == "HEAD":
                 length = None if any(name.lower() == "content-length" for name, _ in headers) else len(body)
-                self.transport.write(head_bytes(status, headers, length, close=close))
+                self.write(head_bytes(status, headers, length, close=close))
             elif len(body) < 65536:
-                self.transport.write(head_bytes(status, headers, len(body), close=close) + body)
+                self.write(head_bytes(status, headers, len(body), close=close) + body)
             else:
-                self.transport.write(head_bytes(status, headers, len(body), close=close))
-                self.transport.write(body)
+                self.write(head_bytes(status, headers, len(body), close=close))
+                self.write(body)
         self.request_done(close=close)
 
     def request_done(self, *, close: bool) -> None:
@@ -431,7 +438,8 @@ class Connection(asyncio.Protocol):
         self.resume_reading()
         self.closing = True
         if not self.transport.is_closing():
-            self.transport.write(self._refusal)
+            self.write(self._refusal)
+            self.write_out()
             self.transport.write_eof()
             self.deadline_s = self.loop.time() + _LINGER_S
 
@@ -472,6 +480,7 @@ class Connection(asyncio.Protocol):
         self.closing = True
         self.deadline_s = 0.0
         if self.transport is not None and not self.transport.is_closing():
+            self.write_out()
             self.transport.close()
 
     def expire(self, now_s: float) -> None:

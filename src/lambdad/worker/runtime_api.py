@@ -92,6 +92,8 @@ class RuntimeApi(http1.Connection):
         self.polling = False  # the current request is a `next` that has not been answered
         self.extension_poll = ""  # or an extension's `next`: its identifier
         self._lingering: asyncio.TimerHandle | None = None
+        self._corked: list[bytes] | None = None  # answers to what is being read; None while nothing is
+        self._carried = b""  # answers that go out with that of the pending `next`
 
     def connection_made(self, transport: object) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # asyncio's and uvloop's transports have no common class
@@ -101,9 +103,36 @@ class RuntimeApi(http1.Connection):
         self._environment.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
+        self._corked = []
         super().data_received(data)
+        if self._corked is not None and self.polling and not self.waiting:
+            # Who posts an answer and asks for the next event in one breath is woken once, when there is one.
+            self._carried += b"".join(self._corked)
+            self._corked = None
+        else:
+            self.write_out()
         if self.held_bytes() > SMALL_BYTES and sum(one.held_bytes() for one in self._environment.connections) > MAX_HELD_BYTES:
             self._cut()
+
+    def write(self, data: bytes) -> None:
+        if self._corked is not None:
+            self._corked.append(data)
+        elif self._carried:
+            carried, self._carried = self._carried, b""
+            self.transport.write(carried + data)
+        else:
+            self.transport.write(data)
+
+    def write_out(self) -> None:
+        held, self._carried = self._carried, b""
+        if self._corked:
+            held += b"".join(self._corked)
+        self._corked = None
+        if held and not self.transport.is_closing():
+            self.transport.write(held)
+
+    def held_bytes(self) -> int:
+        return super().held_bytes() + len(self._carried)
 
     def _accept(self, request: http1.Request) -> None:
         """Take a request in its turn. No runtime asks for more while its `next` is pending; much more is an attack."""

@@ -30,6 +30,7 @@ _API = "/2018-06-01/runtime/"
 _RUNTIME_DIR = "/var/runtime"
 _FRAME_TEXT = 0xA55A0003  # AWS's mark of a framed log record
 _MAX_FRAME_BYTES = 256 * 1024 - 26  # of a log event; longer records become several
+_MAX_JOINED_BYTES = 65_536  # of an answer that is sent together with the request for the next event
 _MAX_CAUSE_BYTES = 8_192  # of the X-Ray cause header: a server may refuse long heads
 _NBSP = "\u00a0"
 _SCALARS = frozenset((str, int, float, bool, type(None)))
@@ -87,10 +88,43 @@ class RuntimeApi:
 
     def post(self, path, body, headers=()):
         """Post ``body``; return the status."""
+        return self._exchange(self._post_head(path, body, headers), body)[0]
+
+    def _post_head(self, path, body, headers):
         head = ["POST %s%s HTTP/1.1" % (_API, path), "Content-Type: application/json"]
         head += ["%s: %s" % pair for pair in headers]
         head.append("Content-Length: %d\r\nHost: " % len(body))
-        return self._exchange("\r\n".join(head).encode("utf-8", "replace") + self._host + b"\r\n\r\n", body)[0]
+        return "\r\n".join(head).encode("utf-8", "replace") + self._host + b"\r\n\r\n"
+
+    def answer(self, path, body, headers=()):
+        """Post ``body`` and ask for the next event in one go; return what ``next_event`` does.
+
+        The platform answers both requests with one message then: a process is woken once for each invocation.
+        """
+        if self._socket is None or len(body) > _MAX_JOINED_BYTES:
+            self.post(path, body, headers)
+            return self.next_event()
+        head = self._post_head(path, body, headers)
+        try:
+            self._socket.sendall(head + body + self._next)
+            self._receive()  # a refusal has been recorded by the platform: nothing to do
+        except (ConnectionError, EOFError):
+            begun = bool(self._buffer)
+            self._close()
+            if begun:
+                raise
+            self._exchange(head, body)
+            return self.next_event()
+        return self.next_event() if self._socket is None else self._receive_or_ask()
+
+    def _receive_or_ask(self):
+        try:
+            return self._receive()
+        except (ConnectionError, EOFError):
+            if self._buffer:
+                raise
+            self._close()
+            return self.next_event()
 
     def _exchange(self, head, body):
         """Send one request and read its answer; a kept connection that turns out to be closed is opened again once."""
@@ -886,7 +920,7 @@ def _flush():
 
 
 def _invoke(api, handler, encoder, headers, body):
-    """Run the handler once and post its result or its error."""
+    """Run the handler once, post its result or its error, and return the next event."""
     global _request_id, _tenant_id
     _request_id = headers.get("lambda-runtime-aws-request-id", "")
     _tenant_id = headers.get("lambda-runtime-aws-tenant-id")
@@ -911,9 +945,9 @@ def _invoke(api, handler, encoder, headers, body):
             raise Fault("Runtime.MarshalError", "Unable to marshal response: %s" % error) from None
     except Exception as error:  # whatever the function raises is its answer
         _post_error(api, path + "error", error, echo)
-        return
+        return api.next_event()
     _flush()
-    api.post(path + "response", answer, echo)  # a refusal (413) has been recorded by the platform: nothing to do
+    return api.answer(path + "response", answer, echo)
 
 
 # --- SnapStart -------------------------------------------------------------------------------------------------------
@@ -989,12 +1023,11 @@ def _run(payload):
         left = _take_snapshot(api)
         if left is not None:
             return left
-    while True:
-        status, headers, body = api.next_event()
-        if status != 200:
-            sys.stderr.write("the Runtime API answered %d to invocation/next: %s\n" % (status, bytes(body[:200])))
-            return 1
-        _invoke(api, handler, encoder, headers, body)
+    status, headers, body = api.next_event()
+    while status == 200:
+        status, headers, body = _invoke(api, handler, encoder, headers, body)
+    sys.stderr.write("the Runtime API answered %d to invocation/next: %s\n" % (status, bytes(body[:200])))
+    return 1
 
 
 def rehearse():
@@ -1019,7 +1052,7 @@ def rehearse():
                 _report(fault)
             api = RuntimeApi("127.0.0.1:9001")
             api._socket = ours
-            for _ in range(2):
+            for _ in range(3):
                 theirs.sendall(b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: 1\r\nContent-Length: 15\r\n\r\n" + b'{"key":"value"}')
             _, headers, body = api.next_event()
             _invoke(api, lambda event, context: event, _make_encoder(), headers, body)
