@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Protocol
 
+from lambdad.kit.gathering import GatheringWriter
 from lambdad.wire import frames
 
 log = logging.getLogger("lambdad.dataplane")
@@ -34,6 +35,7 @@ class Link(asyncio.Protocol):
         self._listener = listener
         self._write_limit_bytes = write_limit_bytes
         self._transport: asyncio.Transport | None = None
+        self._writer: GatheringWriter | None = None
         self._parser = frames.FrameParser()
         self._gone: asyncio.Event = asyncio.Event()
         self.welcome: frames.Welcome | None = None
@@ -43,10 +45,10 @@ class Link(asyncio.Protocol):
         return self.welcome.max_environments if self.welcome is not None else 0
 
     def send(self, message: frames.ToWorker, body: bytes = b"") -> None:
-        if self._transport is not None and self.welcome is not None:
+        if self._writer is not None and self._transport is not None and self.welcome is not None:
             for piece in frames.encode(message, body):
-                self._transport.write(piece)
-            if self._transport.get_write_buffer_size() > self._write_limit_bytes:
+                self._writer.write(piece)
+            if self._writer.unsent_bytes() > self._write_limit_bytes:
                 log.error("worker.stuck")
                 self._transport.abort()
 
@@ -74,6 +76,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # asyncio's and uvloop's transports have no common class
+        self._writer = GatheringWriter(transport)  # type: ignore[arg-type]
         self._parser = frames.FrameParser()
 
     def data_received(self, data: bytes) -> None:
@@ -93,7 +96,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self._transport = self._writer = None
         if self.welcome is not None:
             self.welcome = None
             log.warning("worker.went")

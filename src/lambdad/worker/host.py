@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 from lambdad.kit.clock import NowMs
+from lambdad.kit.gathering import GatheringWriter
 from lambdad.machines import environment as machine
 from lambdad.wire import frames
 from lambdad.worker import compiling, endpoint, output, ports, snapshots, telemetry
@@ -323,6 +324,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # asyncio's and uvloop's transports have no common class
+        self._writer = GatheringWriter(transport)  # type: ignore[arg-type]
         if not self._worker.connected(self, transport.get_extra_info("socket")):
             self.close()
 
@@ -343,14 +345,15 @@ class ServerConnection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         for piece in frames.encode(message, body):
-            transport.write(piece)
-        if transport.get_write_buffer_size() > WRITE_LIMIT_BYTES:
+            self._writer.write(piece)
+        if self._writer.unsent_bytes() > WRITE_LIMIT_BYTES:
             transport.abort()
 
     def unsent_bytes(self) -> int:
         """Return how much the server has yet to read."""
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self._writer.unsent_bytes() if self._transport is not None else 0
 
     def close(self) -> None:
         if self._transport is not None:
+            self._writer.flush()
             self._transport.close()
