@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from test_dataplane import VERSION, WELCOME, FakeWorker, _spec, begin, call  # type: ignore[import-not-found]  # a sibling
 
@@ -304,7 +305,7 @@ async def test_requests_per_second_are_limited(worker: FakeWorker, later: Callab
     (refused,) = await begin(worker.plane, call(30), limit=2)
     with pytest.raises(Throttled, match=r"^FunctionInvocationRateLimitExceeded$"):
         await refused
-    (queued,) = await begin(worker.plane, replace(call(31), rate_limited=False), limit=2)
+    (queued,) = await begin(worker.plane, msgspec.structs.replace(call(31), rate_limited=False), limit=2)
     worker.answer_all()
     await queued
     (refused,) = await begin(worker.plane, *[call(40 + number, reserved=0) for number in range(1)], limit=2)

@@ -11,12 +11,16 @@ that the next invocation begins by starting one anew (AWS calls this a suppresse
 
 Ordering: commands are carried out in the order given; a caller is answered before processes are killed.
 
+States, events and commands are msgspec's structs: some ten are made for each invocation, in a tenth of the time of frozen dataclasses.
+
 Source: AWS Lambda developer guide, "Understanding the Lambda execution environment lifecycle".
 """
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 INIT_TIMEOUT_S = 10.0
 RESTORE_TIMEOUT_S = 10.0  # of a copy of a snapshot, until it asks for its first event
@@ -45,8 +49,7 @@ class Cause(StrEnum):
     EXTENSION = "extension"  # one of its extensions failed; `machines.extensions` knows how
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True):
     """Invariants: `deadline_s` is set exactly in INIT, BUSY, REINIT, and in SETTLING while `request_id` is; READY has no request."""
 
     state: State = State.INIT
@@ -57,67 +60,54 @@ class Environment:
 
 
 # Events: what the driver has seen.
-@dataclass(frozen=True, slots=True)
-class NextCalled: ...
+class NextCalled(msgspec.Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class PollLost:
+class PollLost(msgspec.Struct, frozen=True):
     """The runtime has hung up while it waited for the next event."""
 
 
-@dataclass(frozen=True, slots=True)
-class InitErrorPosted: ...
+class InitErrorPosted(msgspec.Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class InvokeArrived:
+class InvokeArrived(msgspec.Struct, frozen=True):
     request_id: str
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ResponsePosted:
+class ResponsePosted(msgspec.Struct, frozen=True):
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorPosted:
+class ErrorPosted(msgspec.Struct, frozen=True):
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class OversizePosted:
+class OversizePosted(msgspec.Struct, frozen=True):
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Exited: ...
+class Exited(msgspec.Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionFailed:
+class ExtensionFailed(msgspec.Struct, frozen=True):
     """Nothing that runs here may run on; see `machines.extensions`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick: ...
+class Tick(msgspec.Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked: ...
+class StopAsked(msgspec.Struct, frozen=True): ...
 
 
 # Commands: what the driver must do.
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(msgspec.Struct, frozen=True):
     """Tell the server that the environment takes invocations."""
 
     init_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReportInit:
+class ReportInit(msgspec.Struct, frozen=True):
     """Write INIT_REPORT: an Init phase failed, or one ran within an invocation."""
 
     cause: Cause
@@ -125,15 +115,13 @@ class ReportInit:
     phase: str  # "init" or "invoke"; "restore" for what was restored
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """Answer the runtime's `next` with the invocation."""
 
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """Answer the caller."""
 
     request_id: str
@@ -141,18 +129,15 @@ class Finish:
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class KillRuntime:
+class KillRuntime(msgspec.Struct, frozen=True):
     """End every process of the runtime, keep the environment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Relaunch:
+class Relaunch(msgspec.Struct, frozen=True):
     """Start the runtime anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class KillEnvironment: ...
+class KillEnvironment(msgspec.Struct, frozen=True): ...
 
 
 Event: TypeAlias = (

@@ -5,6 +5,7 @@ This module knows the grammar only; whether the caller may use another account's
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lambdad.model.ids import AccountId, Region
 
@@ -45,6 +46,7 @@ class LayerVersionReference:
     version: int
 
 
+@lru_cache(maxsize=4096)  # most invocations name what others have named
 def parse_function(text: str) -> FunctionReference | None:
     """
     Take a ``FunctionName`` parameter apart.
@@ -82,6 +84,7 @@ def parse_layer_version(text: str) -> LayerVersionReference | None:
     )
 
 
+@lru_cache(maxsize=256)
 def partition(region: str) -> str:
     """Say which partition a region belongs to: ``aws``, ``aws-cn``, ``aws-us-gov``, ``aws-eusc`` or an isolated one."""
     if region.startswith("cn-"):

@@ -1,13 +1,15 @@
-"""One invocation, as values: what is asked for and how it ended."""
+"""One invocation, as values: what is asked for and how it ended.
 
-from dataclasses import dataclass
+msgspec's structs, since these are made for each invocation: they take a tenth of the time of frozen dataclasses.
+"""
+
+import msgspec
 
 from lambdad.model.function import FunctionVersion
 from lambdad.model.ids import RequestId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invocation:
+class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be run, resolved: the version, and the caller's part.
 
     `payload` is opaque, 0..6,291,456 bytes. `client_context` is the decoded JSON, "" when there is none. `reserved_concurrency` is what
@@ -25,8 +27,7 @@ class Invocation:
     rate_limited: bool = True  # counts against the requests per second that go with concurrency
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an invocation that ran has ended.
 
     `function_error` is "" for success, else AWS's word ("Unhandled"); `payload` is then the error's JSON. `tail` holds the last

@@ -1,15 +1,19 @@
 """What every service is given and what it offers: the seam between `server` and the services, and between one service and another."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
+
+import msgspec
 
 from lambdad.model.ids import AccountId, Region, RequestId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallContext:
-    """Who calls, from where, and under which id. Made by the server for each request, or by a neighbour service."""
+class CallContext(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls, from where, and under which id. Made by the server for each request, or by a neighbour service.
+
+    A struct, since one is made for each invocation: that takes a tenth of the time of a frozen dataclass.
+    """
 
     account: AccountId
     region: Region
@@ -17,7 +21,9 @@ class CallContext:
     principal_arn: str  # arn:aws:iam::000000000000:root in open mode
     trace_id: str = ""  # the caller's X-Amzn-Trace-Id
     endpoint: str = ""  # "http://127.0.0.1:4566": how this caller reaches us, for links in answers
-    answer_headers: list[tuple[str, str]] = field(default_factory=list)  # of the answer, beside those of the model: for the handler to add
+    answer_headers: list[
+        tuple[str, str]
+    ] = []  # (not shared: msgspec copies it) of the answer, beside those of the model: for the handler to add
     origin: "Origin | None" = None  # set where a neighbour service calls, and no client
 
 
@@ -43,7 +49,8 @@ class Origin:
     Args:
         account: of the resource that causes the call (aws:SourceAccount), and of what the call names without an account of its own.
         region: where the call goes to.
-        principal: the calling service, e.g. "s3.amazonaws.com"; "" where it acts as a role of the account, which no resource policy decides.
+        principal: the calling service, e.g. "s3.amazonaws.com"; "" where it acts as a role of the account, and no resource policy is
+            asked.
         source_arn: the resource that causes the call (aws:SourceArn), e.g. "arn:aws:s3:::bucket".
         trace_id: X-Amzn-Trace-Id to pass on.
     """

@@ -18,6 +18,9 @@ Query: TypeAlias = Mapping[str, list[str]]
 
 NO_QUERY: Query = {}
 
+_MOST_KNOWN = 4096  # paths whose meaning is remembered; beyond, all are forgotten
+_KNOWN_LENGTH = 256  # of such a path, at most
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -69,6 +72,7 @@ class Router:
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self._root = _Node()
+        self._known: dict[tuple[str, str], Match] = {}  # of paths that need no look at query and headers
         for operation in operations:
             self._add(operation)
 
@@ -103,10 +107,16 @@ class Router:
     def match(self, request: Request) -> Match | None:
         """Return what the request means; None if no operation has this method and path."""
         query = parse_query(request.query) if request.query else NO_QUERY
+        if not request.query:
+            known = self._known.get((request.method, request.path))
+            if known is not None:
+                return known
         segments = request.path.split("/")[1:]
         for node, values in self._walk(self._root, segments, 0, (), arns_span=False):
             match = _choose(node, values, request, query)
             if match is not None:
+                if query is NO_QUERY and len(node.routes[request.method]) == 1:
+                    self._remember(request, match)
                 return match
         if "arn:" in request.path or "arn%3" in request.path:
             for node, values in self._walk(self._root, segments, 0, (), arns_span=True):
@@ -114,6 +124,12 @@ class Router:
                 if match is not None:
                     return match
         return None
+
+    def _remember(self, request: Request, match: Match) -> None:
+        if len(request.path) <= _KNOWN_LENGTH:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[request.method, request.path] = match
 
     def _walk(self, node: _Node, segments: list[str], at: int, values: tuple[str, ...], *, arns_span: bool) -> Iterator[_Found]:
         """Yield the ends that the path leads to, most specific first. With ``arns_span`` a label takes an ARN's raw slashes."""

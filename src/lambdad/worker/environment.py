@@ -382,6 +382,8 @@ class Environment:
     def _set_timer(self) -> None:
         crew = self.crew.state
         deadline_s = self._state.deadline_s if crew is None else extensions.deadline_s(crew, self._state)
+        if crew is None and self._timer is not None and (deadline_s is None or deadline_s >= self._timer_at_s):
+            return  # it comes too early, and is then set anew: cheaper than setting it twice for each invocation
         if deadline_s is None:
             self._clear_timer()
         elif self._timer is None or self._timer_at_s != deadline_s:
@@ -396,7 +398,11 @@ class Environment:
 
     def _tick(self) -> None:
         self._timer = None
-        self._feed(machine.Tick())
+        deadline_s = self._state.deadline_s
+        if self.crew.state is None and (deadline_s is None or time.monotonic() < deadline_s):
+            self._set_timer()  # it was an invocation's that has ended
+        else:
+            self._feed(machine.Tick())
 
     # Carrying out.
     async def _launch(self, start: Callable[[Any], Any]) -> None:

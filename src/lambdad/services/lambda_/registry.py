@@ -26,6 +26,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import msgspec
+
 from lambdad.model import arn
 from lambdad.model.function import LATEST, Alias, Function, FunctionKey, FunctionVersion
 from lambdad.services.lambda_ import errors
@@ -57,8 +59,7 @@ class Change(Generic[T]):
     also: Callable[[Connection], object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What an invocation runs.
 
     ``invoked_arn`` is qualified as the caller qualified it. ``reserved_concurrency`` is the function's, None if it has none;
