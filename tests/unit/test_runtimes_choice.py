@@ -104,6 +104,19 @@ def test_it_says_what_is_missing(runtime: str, found: tuple[Interpreter, ...], w
     assert words in matching.explain_missing(runtime, found, exact_only=True)
 
 
+def test_what_no_client_runs_on_is_not_offered() -> None:
+    """An interpreter that is too old for its runtime client, or has none, is not among those that run functions."""
+    assert [
+        matching.is_new_enough(one) for one in (_python(3, 7, 17), _python(2, 7, 18), _python(3, 8, 0), _node(16, 0, 0), _node(18, 0, 0))
+    ] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
 def test_runtime_versions_have_stable_names() -> None:
     """INIT_START's version shows what really runs, and the ARN follows the file."""
     match = matching.match("python3.12", FOUND)

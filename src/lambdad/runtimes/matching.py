@@ -114,12 +114,18 @@ def runnable(found: Iterable[Interpreter], *, exact_only: bool = False, without:
     return tuple(name for name in catalogue.RUNTIMES if match(name, there, exact_only=exact_only, without=without) is not None)
 
 
+def is_new_enough(interpreter: Interpreter) -> bool:
+    """Say whether a runtime client runs on an interpreter."""
+    oldest = OLDEST.get(interpreter.family)
+    return oldest is not None and interpreter.version >= oldest
+
+
 def _usable(runtime: Runtime, found: Iterable[Interpreter]) -> list[Interpreter]:
     """Return what our client runs on and the runtime's programs may be expected to: Python 2 and 3 are two languages."""
     oldest = OLDEST.get(runtime.family)
     if oldest is None or (runtime.family is Family.PYTHON and runtime.version[0] != oldest[0]):
         return []
-    return [interpreter for interpreter in found if interpreter.family is runtime.family and interpreter.version >= oldest]
+    return [interpreter for interpreter in found if interpreter.family is runtime.family and is_new_enough(interpreter)]
 
 
 def _distance(wanted: tuple[int, ...], version: tuple[int, ...]) -> tuple[int, int, bool]:

@@ -79,11 +79,11 @@ class Kitchen:
         return [name for name in there if name in catalogue.PRINTED]
 
     def interpreters(self) -> list[str]:
-        """Name what was found on this machine, e.g. "python3.12", and what needs nothing."""
+        """Name what was found on this machine and runs functions, e.g. "python3.12", and what needs nothing."""
         found = {
             f"{one.family.value}{'.'.join(map(str, one.version[:places]))}"
             for one in self._interpreters
-            if (places := _PLACES.get(one.family)) and one.family not in self._files.without
+            if (places := _PLACES.get(one.family)) and one.family not in self._files.without and matching.is_new_enough(one)
         }
         return [*sorted(found, key=catalogue.natural_order), "provided"]
 
