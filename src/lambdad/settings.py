@@ -7,6 +7,7 @@ Precedence: command line, then `LAMBDAD_...` variables, then the file, then the 
 import ipaddress
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -69,6 +70,7 @@ class Settings:
     snapshots: kept for versions with SnapStart, each in memory; beyond it the one used longest ago is given up. 0 keeps none.
     async_in_flight: asynchronous invocations running at once.
     drain_timeout_s: how long requests in flight may take at shutdown.
+    endpoints: where services are that lambdad is to use instead of its own, by botocore's name: {"sqs": "http://key:secret@host:9324"}.
     access_keys: known from the start. With auth "iam" and none given, one is made and kept in the data directory.
     """
 
@@ -99,6 +101,7 @@ class Settings:
     async_in_flight: int = 200
     drain_timeout_s: float = 25.0
     log_level: str = "warning"
+    endpoints: Mapping[str, str] = field(default_factory=dict, repr=False)
     access_keys: tuple[AccessKey, ...] = ()
 
     # In the data directory, what privileged processes write is theirs alone; the server could otherwise lead them astray by links.
@@ -222,6 +225,8 @@ def _convert(name: str, value: Any, default: Any) -> Any:
     try:
         if name == "access_keys":
             return _access_keys(value)
+        if name == "endpoints":
+            return _endpoints(value)
         if name == "interpreter_dirs":
             return tuple(value.split(":")) if isinstance(value, str) else tuple(value)
         if name in _NETWORKS and isinstance(default, tuple):
@@ -243,6 +248,19 @@ def _check_network(name: str, network: Any) -> None:
         ipaddress.IPv4Network(network)
     except ValueError as error:
         raise BadSettings(f"{name} cannot be {network!r}: {error}") from error
+
+
+def _endpoints(value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        pairs = [entry.partition("=") for entry in value.split(",") if entry.strip()]
+        value = {name.strip(): url.strip() for name, _, url in pairs}
+    endpoints = {}
+    for service, url in dict(value).items():
+        parts = urlsplit(url)
+        if not re.fullmatch(r"[a-z0-9-]+", service) or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an endpoint is service=http://host:port or service=https://key:secret@host")
+        endpoints[service] = url
+    return endpoints
 
 
 def _access_keys(value: Any) -> tuple[AccessKey, ...]:

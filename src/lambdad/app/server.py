@@ -15,7 +15,8 @@ from typing import Any
 
 import uvloop
 
-from lambdad.app import memory
+from lambdad.app import endpoints, memory
+from lambdad.app.neighbours import Neighbourhood
 from lambdad.app.provisioning import Provisioning
 from lambdad.dataplane.link import Link
 from lambdad.dataplane.plane import DataPlane
@@ -46,6 +47,8 @@ from lambdad.services.lambda_.registry import Registry
 from lambdad.services.lambda_.rules import snap_start
 from lambdad.services.lambda_.service import LambdaService
 from lambdad.services.logs import app as logs_app
+from lambdad.services.outbox import Outbox
+from lambdad.services.outbox import migrations as outbox_migrations
 from lambdad.settings import Settings
 from lambdad.store import publish
 from lambdad.store.blobs import Blobs
@@ -152,9 +155,11 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         for key in settings.access_keys
     ]
     credentials = ChainedCredentials(StaticCredentials(known), derived)
-    migrations = [load_migrations("lambdad.services.lambda_"), logs_app.migrations()]
+    migrations = [load_migrations("lambdad.services.lambda_"), logs_app.migrations(), outbox_migrations()]
+    own_endpoint = f"http://{settings.host}:{port}"
     async with (
         open_database(settings.database, migrations=migrations, now_ms=now_ms) as database,
+        endpoints.connected(settings.endpoints) as elsewhere,
         asyncio.TaskGroup() as tasks,
     ):
         background: set[asyncio.Task[None]] = set()
@@ -166,6 +171,9 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             background.add(task := tasks.create_task(work))
             return task
 
+        new_request_id = RequestIds()
+        neighbours = Neighbourhood(elsewhere, new_request_id, own_endpoint)
+        outbox = Outbox(database, neighbours, now_ms)
         logs = logs_app.LogsService(database, now_ms)
         plane = DataPlane(
             _SpecSource(settings, derived, now_ms),
@@ -236,17 +244,19 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             warm=lambda version: plane.prepare(*_kind(version)),
         ).resume()
         services = {service.name: service for service in (lambda_.service(), logs.service())}
+        neighbours.serve(*services.values())
         server: Server
         frontend = Frontend(
             services,
             Authenticator(credentials, Mode(settings.auth), now_ms),
-            RequestIds(),
+            new_request_id,
             now_ms,
             lambda: server.health(),
-            f"http://{settings.host}:{port}",
+            own_endpoint,
         )
         server = Server(frontend, links, code, link, plane)
         daemon(link.run())
+        daemon(outbox.run())
         daemon(logs.run())
         daemon(logs.store.run())
         running_events = daemon(events.run())

@@ -47,10 +47,9 @@ class Origin:
     """For whom a service calls another one: what the callee's resource policy is asked about.
 
     Args:
-        account: of the resource that causes the call (aws:SourceAccount), and of what the call names without an account of its own.
+        account: of the resource that causes the call (aws:SourceAccount), and of what the call names without an account.
         region: where the call goes to.
-        principal: the calling service, e.g. "s3.amazonaws.com"; "" where it acts as a role of the account, and no resource policy is
-            asked.
+        principal: the calling service, e.g. "s3.amazonaws.com"; "" where it acts as a role, on which no resource policy decides.
         source_arn: the resource that causes the call (aws:SourceArn), e.g. "arn:aws:s3:::bucket".
         trace_id: X-Amzn-Trace-Id to pass on.
     """

@@ -70,6 +70,7 @@ class ServiceCodec:
         self._speaks = {name: _PROTOCOLS[name](model) for name in self.protocols}
         self._validators = Validators(model)
         self._compiled: dict[tuple[str, str], _Compiled] = {}
+        self._inputs: dict[str, Callable[[Mapping[str, Any]], None]] = {}
 
     @functools.cached_property
     def _router(self) -> Router:
@@ -127,6 +128,23 @@ class ServiceCodec:
             speaks.parser(operation), speaks.responder(operation), self._validators.operation(operation), speaks
         )
         return compiled
+
+    def validator(self, operation: str) -> Callable[[Mapping[str, Any]], None]:
+        """
+        Return what `Call.validate` does, for an input that never was bytes.
+
+        Raises:
+            LookupError: the service has no such operation.
+        """
+        found = self._inputs.get(operation)
+        if found is None:
+            found = self._inputs[operation] = self._validators.operation(self.operations[operation])
+        return found
+
+    def told(self, error: AwsError) -> tuple[str, int]:
+        """Say under which name and with which status an error reaches a caller: the model's, where it knows the error."""
+        failure = failures.describe(self._model, error)
+        return failure.name, failure.status
 
     def refuse(self, error: AwsError, request_id: str, request: Request) -> Response:
         """Write an error for a request that means no operation, or was refused before it was matched."""
