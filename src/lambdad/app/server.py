@@ -9,7 +9,7 @@ import platform
 import secrets
 import signal
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ from lambdad.services.lambda_.registry import Registry
 from lambdad.services.lambda_.rules import snap_start
 from lambdad.services.lambda_.service import LambdaService
 from lambdad.services.logs import app as logs_app
+from lambdad.services.sqs import app as sqs_app
 from lambdad.settings import Settings
 from lambdad.store import publish
 from lambdad.store.blobs import Blobs
@@ -87,13 +88,17 @@ async def _serve(settings: Settings, listen_fd: int, ready_fd: int) -> None:
         await stop.wait()
         announcer.cancel()
         server.serving = False
+        server.draining()
 
 
 class Server:
     """The composed server: answers requests, and knows how it is."""
 
-    def __init__(self, frontend: Frontend, links: CodeLinks, code: Code, link: Link, plane: DataPlane) -> None:
+    def __init__(
+        self, frontend: Frontend, links: CodeLinks, code: Code, link: Link, plane: DataPlane, draining: Callable[[], None]
+    ) -> None:
         self.serving = False
+        self.draining = draining
         self._frontend = frontend
         self._links = links
         self._code = code
@@ -152,7 +157,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         for key in settings.access_keys
     ]
     credentials = ChainedCredentials(StaticCredentials(known), derived)
-    migrations = [load_migrations("lambdad.services.lambda_"), logs_app.migrations()]
+    migrations = [load_migrations("lambdad.services.lambda_"), logs_app.migrations(), sqs_app.migrations()]
     async with (
         open_database(settings.database, migrations=migrations, now_ms=now_ms) as database,
         asyncio.TaskGroup() as tasks,
@@ -167,6 +172,8 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             return task
 
         logs = logs_app.LogsService(database, now_ms)
+        sqs = sqs_app.SqsService(database, now_ms)
+        await sqs.open()
         plane = DataPlane(
             _SpecSource(settings, derived, now_ms),
             logs.store.append,
@@ -235,7 +242,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             bytecode=bytecode,
             warm=lambda version: plane.prepare(*_kind(version)),
         ).resume()
-        services = {service.name: service for service in (lambda_.service(), logs.service())}
+        services = {service.name: service for service in (lambda_.service(), logs.service(), sqs.service())}
         server: Server
         frontend = Frontend(
             services,
@@ -245,9 +252,10 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             lambda: server.health(),
             f"http://{settings.host}:{port}",
         )
-        server = Server(frontend, links, code, link, plane)
+        server = Server(frontend, links, code, link, plane, draining=sqs.stop_waiting)
         daemon(link.run())
         daemon(logs.run())
+        daemon(sqs.run())
         daemon(logs.store.run())
         running_events = daemon(events.run())
         daemon(_housekeeping(plane, registry, layers, code, bytecode))
@@ -260,6 +268,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             for task in background:
                 task.cancel()
             await logs.store.flush()
+            await sqs.close()
 
 
 async def _housekeeping(plane: DataPlane, registry: Registry, layers: Layers, code: Code, bytecode: Bytecode) -> None:
