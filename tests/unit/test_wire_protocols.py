@@ -243,9 +243,31 @@ def test_sqs_tells_its_old_error_codes() -> None:
     assert text(old) == (
         '<ErrorResponse xmlns="http://queue.amazonaws.com/doc/2012-11-05/"><Error><Type>Sender</Type>'
         "<Code>AWS.SimpleQueueService.NonExistentQueue</Code>"
-        "<Message>The specified queue does not exist.</Message></Error>"
+        "<Message>The specified queue does not exist for this wsdl version.</Message></Error>"
         f"<RequestId>{ID}</RequestId></ErrorResponse>"
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [("InvalidParameterValue", "InvalidParameterValueException"), ("MissingParameter", "MissingRequiredParameterException")],
+)
+def test_sqs_names_errors_that_no_model_has(code: str, name: str) -> None:
+    """Errors that only the old protocol had a name for have one in JSON too."""
+    response = rpc("sqs", "GetQueueUrl", {}).respond_error(AwsError(code, "m"), ID)
+    assert ("x-amzn-query-error", f"{code};Sender") in response.headers
+    assert json.loads(text(response)) == {"__type": name, "message": "m"}
+    assert f"<Code>{code}</Code>" in text(form("sqs", "Action=GetQueueUrl").respond_error(AwsError(code, "m"), ID))
+
+
+def test_sqs_checks_its_input_itself() -> None:
+    """What is missing or out of range is left to the service, whose texts are its own; nulls in lists are not."""
+    made = rpc("sqs", "SendMessageBatch", {"Entries": [{"Id": "a"}]})
+    made.validate(made.parse())
+    broken = rpc("sqs", "SendMessageBatch", {"Entries": [None]})
+    with pytest.raises(AwsError) as caught:
+        broken.validate(broken.parse())
+    assert caught.value.code == "InvalidParameterValue"
 
 
 def test_sqs_in_query_as_it_was() -> None:

@@ -9,7 +9,7 @@ import platform
 import secrets
 import signal
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ from lambdad.services.lambda_.service import LambdaService
 from lambdad.services.logs import app as logs_app
 from lambdad.services.outbox import Outbox
 from lambdad.services.outbox import migrations as outbox_migrations
+from lambdad.services.sqs import app as sqs_app
 from lambdad.settings import Settings
 from lambdad.store import publish
 from lambdad.store.blobs import Blobs
@@ -90,13 +91,17 @@ async def _serve(settings: Settings, listen_fd: int, ready_fd: int) -> None:
         await stop.wait()
         announcer.cancel()
         server.serving = False
+        server.draining()
 
 
 class Server:
     """The composed server: answers requests, and knows how it is."""
 
-    def __init__(self, frontend: Frontend, links: CodeLinks, code: Code, link: Link, plane: DataPlane) -> None:
+    def __init__(
+        self, frontend: Frontend, links: CodeLinks, code: Code, link: Link, plane: DataPlane, draining: Callable[[], None]
+    ) -> None:
         self.serving = False
+        self.draining = draining
         self._frontend = frontend
         self._links = links
         self._code = code
@@ -155,8 +160,13 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         for key in settings.access_keys
     ]
     credentials = ChainedCredentials(StaticCredentials(known), derived)
-    migrations = [load_migrations("lambdad.services.lambda_"), logs_app.migrations(), outbox_migrations()]
     own_endpoint = f"http://{settings.host}:{port}"
+    migrations = [
+        load_migrations("lambdad.services.lambda_"),
+        logs_app.migrations(),
+        outbox_migrations(),
+        sqs_app.migrations(),
+    ]
     async with (
         open_database(settings.database, migrations=migrations, now_ms=now_ms) as database,
         endpoints.connected(settings.endpoints) as elsewhere,
@@ -175,6 +185,8 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         neighbours = Neighbourhood(elsewhere, new_request_id, own_endpoint)
         outbox = Outbox(database, neighbours, now_ms)
         logs = logs_app.LogsService(database, now_ms)
+        sqs = sqs_app.SqsService(database, now_ms)
+        await sqs.open()
         plane = DataPlane(
             _SpecSource(settings, derived, now_ms),
             logs.store.append,
@@ -243,7 +255,14 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             bytecode=bytecode,
             warm=lambda version: plane.prepare(*_kind(version)),
         ).resume()
-        services = {service.name: service for service in (lambda_.service(), logs.service())}
+        services = {
+            service.name: service
+            for service in (
+                lambda_.service(),
+                logs.service(),
+                sqs.service(),
+            )
+        }
         neighbours.serve(*services.values())
         server: Server
         frontend = Frontend(
@@ -254,10 +273,11 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             lambda: server.health(),
             own_endpoint,
         )
-        server = Server(frontend, links, code, link, plane)
+        server = Server(frontend, links, code, link, plane, draining=sqs.stop_waiting)
         daemon(link.run())
         daemon(outbox.run())
         daemon(logs.run())
+        daemon(sqs.run())
         daemon(logs.store.run())
         running_events = daemon(events.run())
         daemon(_housekeeping(plane, registry, layers, code, bytecode))
@@ -270,6 +290,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             for task in background:
                 task.cancel()
             await logs.store.flush()
+            await sqs.close()
 
 
 async def _housekeeping(plane: DataPlane, registry: Registry, layers: Layers, code: Code, bytecode: Bytecode) -> None:

@@ -37,7 +37,7 @@ def describe(model: ServiceModel, error: AwsError) -> Failure:
     if shape_name is None:
         members = dict(error.members)
         return Failure(
-            name=error.code,
+            name=_JSON_NAMES.get(model.service, {}).get(error.code, error.code),
             code=error.code,
             status=error.status,
             shape=None,
@@ -88,6 +88,15 @@ _QUERY_CODES: Mapping[str, Mapping[str, str]] = {
         "QueueNameExists": "QueueAlreadyExists",
         "TooManyEntriesInBatchRequest": _SQS + "TooManyEntriesInBatchRequest",
         "UnsupportedOperation": _SQS + "UnsupportedOperation",
+    }
+}
+
+# What errors that no model has are called in the JSON protocol of a service that once spoke Query.
+_JSON_NAMES: Mapping[str, Mapping[str, str]] = {
+    "sqs": {
+        "AccessDenied": "AccessDeniedException",
+        "InvalidParameterValue": "InvalidParameterValueException",
+        "MissingParameter": "MissingRequiredParameterException",
     }
 }
 

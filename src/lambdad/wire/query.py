@@ -52,6 +52,9 @@ SQS_TRAITS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
+# What errors say in this protocol, where that is not what they say in the other.
+_MESSAGES = {("sqs", "QueueDoesNotExist"): "The specified queue does not exist for this wsdl version."}
+
 
 def action_of(request: Request) -> str:
     """Return the ``Action`` of a form, or of the query string; empty if there is none."""
@@ -147,8 +150,9 @@ class Query:
 
     def _write_failure(self, failure: Failure, parts: Parts) -> None:
         parts.append(f"<Code>{escape(failure.code)}</Code>")
-        if failure.message is not None:
-            parts.append(f"<Message>{escape(failure.message)}</Message>")
+        message = _MESSAGES.get((self._model.service, failure.name), failure.message)
+        if message is not None:
+            parts.append(f"<Message>{escape(message)}</Message>")
         members = {name: value for name, value in failure.members.items() if name.lower() != "message"}
         if failure.shape is None:
             write_plain_members(members, parts)

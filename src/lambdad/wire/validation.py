@@ -38,6 +38,10 @@ _LEFT_TO_SERVICE = {
     ("lambda", "UpdateFunctionConfigurationRequest", "Runtime"),
 }
 
+# Services that check their input themselves, each failure with a code and a text of its own. Of the model's constraints only this one
+# is checked for them: that lists and maps hold no nulls.
+_LEFT_TO_THEMSELVES = frozenset({"sqs"})
+
 
 class Validators:
     """The validators of one service, compiled at first use."""
@@ -47,6 +51,7 @@ class Validators:
         self._code = _CODES.get(model.service) or (
             "ValidationError" if model.metadata.get("protocol") == "query" else "ValidationException"
         )
+        self._is_lenient = model.service in _LEFT_TO_THEMSELVES
         self._structures: dict[str, Validator | None] = {}
         self._in_progress: set[str] = set()
 
@@ -72,7 +77,7 @@ class Validators:
         if shape.type == "structure":
             return self._structure(shape)
         is_left = owner is not None and (self._service, owner.name, ref.name) in _LEFT_TO_SERVICE
-        own = [(check, text) for check, text in _constraints(ref) if not (is_left and _ENUM_TEXT in text)]
+        own = [(check, text) for check, text in self._constraints(ref) if not (is_left and _ENUM_TEXT in text)]
         below = self._elements(ref)
         if not own and below is None:
             return None
@@ -92,7 +97,7 @@ class Validators:
         if shape.name in self._in_progress:  # contains itself: resolved when it is used
             return lambda value, path, failures: self._recurse(shape.name, value, path, failures)
         self._in_progress.add(shape.name)
-        required = frozenset(shape.required)
+        required = frozenset(() if self._is_lenient else shape.required)
         checks: list[tuple[str, str, Validator | None, bool]] = []
         for ref in shape.members.values():
             validator = self._of(ref, owner=shape)
@@ -113,17 +118,52 @@ class Validators:
         if shape.type == "list":
             if _is_nested(shape.element):
                 return _nested(self._of(shape.element), _numbered)
-            return _scalar_elements("Member must satisfy constraint", shape.element, list, ref)
+            return self._scalar_elements("Member must satisfy constraint", shape.element, list, ref)
         if shape.type == "map":
             key, value = shape.entry
-            keys = _scalar_elements("Map keys must satisfy constraint", key, list, ref)
+            keys = self._scalar_elements("Map keys must satisfy constraint", key, list, ref)
             if value.shape.type in ("structure", "map"):
                 return _both(keys, _nested(self._of(value), _keyed))
-            values = _scalar_elements("Map value must satisfy constraint", value, _values, ref)
+            values = self._scalar_elements("Map value must satisfy constraint", value, _values, ref)
             if _is_nested(value):
                 values = _both(values, _nested(self._elements(value), _keyed))
             return _both(keys, values)
         return None
+
+    def _scalar_elements(self, wording: str, element: Ref, elements_of: Callable[[Any], list[Any]], container: Ref) -> Validator | None:
+        """Check the members of a list, or the keys or values of a map: one failure for all, which names every constraint."""
+        constraints = self._constraints(element)
+        if element.shape.type == "list":
+            inner = self._constraints(element.shape.element)
+            if inner:
+                texts = ", ".join(text for _, text in inner)
+                checks = [check for check, _ in inner]
+                constraints.append(
+                    (
+                        lambda items: all(item is not None and all(holds(item) for holds in checks) for item in items),
+                        f"Member must satisfy constraint: [{texts}]",
+                    )
+                )
+        texts_of = [text for _, text in constraints]
+        if element.shape.type in _NUMBERS:
+            texts_of.append(NOT_NULL)
+
+        def validate(value: Any, path: str, failures: Failures) -> None:
+            has_null = False
+            for item in elements_of(value):
+                if item is None:
+                    has_null = True
+                elif all(holds(item) for holds, _ in constraints):
+                    continue
+                texts = texts_of if not has_null or NOT_NULL in texts_of else [*texts_of, NOT_NULL]
+                text = f"{wording}: [{', '.join(texts)}]"
+                failures.append(_failure(value, path, text, container))
+                return
+
+        return validate
+
+    def _constraints(self, ref: Ref) -> list[tuple[Check, str]]:
+        return [] if self._is_lenient else list(_constraints(ref))
 
 
 def _nested(validator: Validator | None, steps: Callable[[Any], Iterator[tuple[str, Any]]]) -> Validator:
@@ -183,39 +223,6 @@ def _both(first: Validator | None, second: Validator | None) -> Validator | None
 
 def _values(mapping: Mapping[str, Any]) -> list[Any]:
     return list(mapping.values())
-
-
-def _scalar_elements(wording: str, element: Ref, elements_of: Callable[[Any], list[Any]], container: Ref) -> Validator | None:
-    """Check the members of a list, or the keys or values of a map: one failure for all, which names every constraint."""
-    constraints = list(_constraints(element))
-    if element.shape.type == "list":
-        inner = list(_constraints(element.shape.element))
-        if inner:
-            texts = ", ".join(text for _, text in inner)
-            checks = [check for check, _ in inner]
-            constraints.append(
-                (
-                    lambda items: all(item is not None and all(holds(item) for holds in checks) for item in items),
-                    f"Member must satisfy constraint: [{texts}]",
-                )
-            )
-    texts_of = [text for _, text in constraints]
-    if element.shape.type in _NUMBERS:
-        texts_of.append(NOT_NULL)
-
-    def validate(value: Any, path: str, failures: Failures) -> None:
-        has_null = False
-        for item in elements_of(value):
-            if item is None:
-                has_null = True
-            elif all(holds(item) for holds, _ in constraints):
-                continue
-            texts = texts_of if not has_null or NOT_NULL in texts_of else [*texts_of, NOT_NULL]
-            text = f"{wording}: [{', '.join(texts)}]"
-            failures.append(_failure(value, path, text, container))
-            return
-
-    return validate
 
 
 _ENUM_TEXT = "Member must satisfy enum value set"
