@@ -49,6 +49,8 @@ from lambdad.services.lambda_.service import LambdaService
 from lambdad.services.logs import app as logs_app
 from lambdad.services.outbox import Outbox
 from lambdad.services.outbox import migrations as outbox_migrations
+from lambdad.services.sns import app as sns_app
+from lambdad.services.sns.rules import notifications as sns_notifications
 from lambdad.settings import Settings
 from lambdad.store import publish
 from lambdad.store.blobs import Blobs
@@ -97,6 +99,8 @@ class Server:
 
     def __init__(self, frontend: Frontend, links: CodeLinks, code: Code, link: Link, plane: DataPlane) -> None:
         self.serving = False
+        self.own_paths: dict[str, http1.Handler] = {}
+        """What answers requests without a signature: by how their paths begin, which is with "/_lambdad/"."""
         self._frontend = frontend
         self._links = links
         self._code = code
@@ -106,6 +110,9 @@ class Server:
     async def __call__(self, request: http1.Request) -> http1.Response:
         if request.target.startswith(code_links.PATH):
             return await self._send_code(request)
+        for path, answer in self.own_paths.items():
+            if request.target.startswith(path):
+                return await answer(request)
         return await self._frontend(request)
 
     async def _send_code(self, request: http1.Request) -> http1.Response:
@@ -155,7 +162,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         for key in settings.access_keys
     ]
     credentials = ChainedCredentials(StaticCredentials(known), derived)
-    migrations = [load_migrations("lambdad.services.lambda_"), logs_app.migrations(), outbox_migrations()]
+    migrations = [load_migrations("lambdad.services.lambda_"), logs_app.migrations(), outbox_migrations(), sns_app.migrations()]
     own_endpoint = f"http://{settings.host}:{port}"
     async with (
         open_database(settings.database, migrations=migrations, now_ms=now_ms) as database,
@@ -175,6 +182,8 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         neighbours = Neighbourhood(elsewhere, new_request_id, own_endpoint)
         outbox = Outbox(database, neighbours, now_ms)
         logs = logs_app.LogsService(database, now_ms)
+        sns = sns_app.SnsService(database, outbox, now_ms, spawn=spawn, endpoint=own_endpoint)
+        await sns.load()
         plane = DataPlane(
             _SpecSource(settings, derived, now_ms),
             logs.store.append,
@@ -243,8 +252,8 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             bytecode=bytecode,
             warm=lambda version: plane.prepare(*_kind(version)),
         ).resume()
-        services = {service.name: service for service in (lambda_.service(), logs.service())}
-        neighbours.serve(*services.values())
+        services = {service.name: service for service in (lambda_.service(), logs.service(), sns.service())}
+        neighbours.serve(*services.values(), sns.http_service())
         server: Server
         frontend = Frontend(
             services,
@@ -255,9 +264,11 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             own_endpoint,
         )
         server = Server(frontend, links, code, link, plane)
+        server.own_paths[sns_notifications.PATH] = sns.links.answer
         daemon(link.run())
         daemon(outbox.run())
         daemon(logs.run())
+        daemon(sns.run())
         daemon(logs.store.run())
         running_events = daemon(events.run())
         daemon(_housekeeping(plane, registry, layers, code, bytecode))
