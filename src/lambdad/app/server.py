@@ -9,15 +9,16 @@ import platform
 import secrets
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from lambdad.app import endpoints, memory
+from lambdad.app import endpoints, memory, surroundings
 from lambdad.app.neighbours import Neighbourhood
 from lambdad.app.provisioning import Provisioning
+from lambdad.app.surroundings import Surroundings
 from lambdad.dataplane.link import Link
 from lambdad.dataplane.plane import DataPlane
 from lambdad.kit import clock, http1
@@ -48,8 +49,6 @@ from lambdad.services.lambda_.rules import snap_start
 from lambdad.services.lambda_.service import LambdaService
 from lambdad.services.logs import app as logs_app
 from lambdad.services.outbox import Outbox
-from lambdad.services.outbox import migrations as outbox_migrations
-from lambdad.services.sqs import app as sqs_app
 from lambdad.settings import Settings
 from lambdad.store import publish
 from lambdad.store.blobs import Blobs
@@ -91,17 +90,16 @@ async def _serve(settings: Settings, listen_fd: int, ready_fd: int) -> None:
         await stop.wait()
         announcer.cancel()
         server.serving = False
-        server.draining()
+        server.stop_waiting()
 
 
 class Server:
     """The composed server: answers requests, and knows how it is."""
 
-    def __init__(
-        self, frontend: Frontend, links: CodeLinks, code: Code, link: Link, plane: DataPlane, draining: Callable[[], None]
-    ) -> None:
+    def __init__(self, frontend: Frontend, links: CodeLinks, code: Code, link: Link, plane: DataPlane, around: Surroundings) -> None:
         self.serving = False
-        self.draining = draining
+        self.stop_waiting = around.stop_waiting
+        self._own_paths = around.own_paths()
         self._frontend = frontend
         self._links = links
         self._code = code
@@ -111,6 +109,9 @@ class Server:
     async def __call__(self, request: http1.Request) -> http1.Response:
         if request.target.startswith(code_links.PATH):
             return await self._send_code(request)
+        for path, answer in self._own_paths.items():
+            if request.target.startswith(path):
+                return await answer(request)
         return await self._frontend(request)
 
     async def _send_code(self, request: http1.Request) -> http1.Response:
@@ -161,12 +162,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
     ]
     credentials = ChainedCredentials(StaticCredentials(known), derived)
     own_endpoint = f"http://{settings.host}:{port}"
-    migrations = [
-        load_migrations("lambdad.services.lambda_"),
-        logs_app.migrations(),
-        outbox_migrations(),
-        sqs_app.migrations(),
-    ]
+    migrations = [load_migrations("lambdad.services.lambda_"), logs_app.migrations(), *surroundings.migrations()]
     async with (
         open_database(settings.database, migrations=migrations, now_ms=now_ms) as database,
         endpoints.connected(settings.endpoints) as elsewhere,
@@ -185,8 +181,8 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         neighbours = Neighbourhood(elsewhere, new_request_id, own_endpoint)
         outbox = Outbox(database, neighbours, now_ms)
         logs = logs_app.LogsService(database, now_ms)
-        sqs = sqs_app.SqsService(database, now_ms)
-        await sqs.open()
+        around = Surroundings(database, outbox, now_ms, spawn=spawn, endpoint=own_endpoint)
+        await around.open()
         plane = DataPlane(
             _SpecSource(settings, derived, now_ms),
             logs.store.append,
@@ -255,15 +251,8 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             bytecode=bytecode,
             warm=lambda version: plane.prepare(*_kind(version)),
         ).resume()
-        services = {
-            service.name: service
-            for service in (
-                lambda_.service(),
-                logs.service(),
-                sqs.service(),
-            )
-        }
-        neighbours.serve(*services.values())
+        services = {service.name: service for service in (lambda_.service(), logs.service(), *around.services())}
+        neighbours.serve(*services.values(), *around.hidden())
         server: Server
         frontend = Frontend(
             services,
@@ -273,11 +262,12 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             lambda: server.health(),
             own_endpoint,
         )
-        server = Server(frontend, links, code, link, plane, draining=sqs.stop_waiting)
+        server = Server(frontend, links, code, link, plane, around)
         daemon(link.run())
         daemon(outbox.run())
         daemon(logs.run())
-        daemon(sqs.run())
+        for work in around.runs():
+            daemon(work)
         daemon(logs.store.run())
         running_events = daemon(events.run())
         daemon(_housekeeping(plane, registry, layers, code, bytecode))
@@ -290,7 +280,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             for task in background:
                 task.cancel()
             await logs.store.flush()
-            await sqs.close()
+            await around.close()
 
 
 async def _housekeeping(plane: DataPlane, registry: Registry, layers: Layers, code: Code, bytecode: Bytecode) -> None:

@@ -1,0 +1,75 @@
+"""The services around Lambda, where events are born: made, opened, kept running and closed together."""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from lambdad.kit import http1
+from lambdad.kit.clock import NowMs
+from lambdad.services import outbox as outbox_
+from lambdad.services.outbox import Outbox
+from lambdad.services.ports import Service
+from lambdad.services.sns import app as sns_app
+from lambdad.services.sns.rules import notifications as sns_notifications
+from lambdad.services.sqs import app as sqs_app
+from lambdad.store.database import Database
+from lambdad.store.migrations import Migrations
+
+
+def migrations() -> list[Migrations]:
+    """Return the schemas of all of them, and of the outbox through which they deliver."""
+    return [outbox_.migrations(), sqs_app.migrations(), sns_app.migrations()]
+
+
+class Surroundings:
+    """
+    All services but Lambda and the one that it logs to.
+
+    Args:
+        database: opened with `migrations`.
+        spawn: starts tasks that its owner waits for.
+        endpoint: where lambdad listens.
+
+    `open` is to be waited for before anything else, `runs` are to be kept running; after they have been cancelled, `close` writes out
+    the rest.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        now_ms: NowMs,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        endpoint: str,
+    ) -> None:
+        self._sqs = sqs_app.SqsService(database, now_ms)
+        self._sns = sns_app.SnsService(database, outbox, now_ms, spawn=spawn, endpoint=endpoint)
+
+    async def open(self) -> None:
+        """Read what the services keep in memory."""
+        await self._sqs.open()
+        await self._sns.load()
+
+    def services(self) -> Sequence[Service]:
+        """Return the operations that clients see."""
+        return (self._sqs.service(), self._sns.service())
+
+    def hidden(self) -> Sequence[Service]:
+        """Return the operations that only neighbours see."""
+        return (self._sns.http_service(),)
+
+    def own_paths(self) -> Mapping[str, http1.Handler]:
+        """Return what answers requests without a signature, by how their paths begin, which is with "/_lambdad/"."""
+        return {sns_notifications.PATH: self._sns.links.answer}
+
+    def runs(self) -> Sequence[Coroutine[Any, Any, Any]]:
+        """Return what the services do by themselves; none of it ends."""
+        return (self._sqs.run(), self._sns.run())
+
+    def stop_waiting(self) -> None:
+        """Answer those who wait for something to happen: the server is about to stop."""
+        self._sqs.stop_waiting()
+
+    async def close(self) -> None:
+        """Write down what is not yet."""
+        await self._sqs.close()
