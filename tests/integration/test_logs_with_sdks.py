@@ -12,6 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from logs_neighbours import FakeNeighbours, FakeOutbox
 
 from lambdad.kit import clock
 from lambdad.server import listener
@@ -78,7 +79,7 @@ class Served:
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with open_database(sqlite_url(tmp_path / "logs.db"), migrations=[migrations()], now_ms=clock.now_ms) as database:
-        logs = LogsService(database, clock.now_ms)
+        logs = LogsService(database, clock.now_ms, outbox=FakeOutbox(), neighbours=FakeNeighbours())
         frontend = Frontend(
             {"logs": logs.service()}, Authenticator(StaticCredentials([]), Mode.OPEN, clock.now_ms), RequestIds(), clock.now_ms
         )

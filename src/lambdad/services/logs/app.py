@@ -7,12 +7,16 @@ from typing import Final, NoReturn
 from lambdad.kit.clock import NowMs
 from lambdad.services.logs import ingestion, retention
 from lambdad.services.logs.events import Events
+from lambdad.services.logs.feeds import Feeds, Outbox
 from lambdad.services.logs.groups import Groups
 from lambdad.services.logs.ingestion import LogStore
+from lambdad.services.logs.metric_filters import MetricFilters
+from lambdad.services.logs.resource_policies import ResourcePolicies
 from lambdad.services.logs.rules import limits
 from lambdad.services.logs.streams import Streams
+from lambdad.services.logs.subscription_filters import SubscriptionFilters
 from lambdad.services.logs.tags import Tags
-from lambdad.services.ports import Service
+from lambdad.services.ports import CallContext, Neighbours, Service
 from lambdad.store.database import Database
 from lambdad.store.errors import StoreError
 from lambdad.store.migrations import Migrations, load_migrations
@@ -34,10 +38,12 @@ class LogsService:
     Args:
         database: opened with `migrations`.
         now_ms: the clock.
+        outbox: delivers events to subscribers; opened with the same database.
+        neighbours: to try subscribers by.
         buffer_bytes, flush_interval_s: of the `LogStore`.
         groups_max: how many groups an account may have in a region.
 
-    `run` and ``store.run`` are to be kept running; after both have been cancelled, ``store.flush`` writes out the rest.
+    `load` comes first. `run` and ``store.run`` are to be kept running; after both have been cancelled, ``store.flush`` writes out the rest.
     """
 
     def __init__(
@@ -45,17 +51,27 @@ class LogsService:
         database: Database,
         now_ms: NowMs,
         *,
+        outbox: Outbox,
+        neighbours: Neighbours,
         buffer_bytes: int = ingestion.BUFFER_BYTES,
         flush_interval_s: float = ingestion.FLUSH_INTERVAL_S,
         groups_max: int = limits.GROUPS,
     ) -> None:
         self._database = database
         self._now_ms = now_ms
-        self.store = LogStore(database, now_ms, buffer_bytes=buffer_bytes, flush_interval_s=flush_interval_s)
-        self._groups = Groups(database, self.store, now_ms, groups_max)
+        self._feeds = Feeds(database, outbox)
+        self.store = LogStore(database, self._feeds, now_ms, buffer_bytes=buffer_bytes, flush_interval_s=flush_interval_s)
+        self._groups = Groups(database, self.store, self._feeds, now_ms, groups_max)
         self._streams = Streams(database, self.store, now_ms)
-        self._events = Events(database, self.store, now_ms)
+        self._events = Events(database, self.store, self._feeds, now_ms)
         self._tags = Tags(database, self.store)
+        self._subscription_filters = SubscriptionFilters(database, self.store, self._feeds, neighbours, now_ms)
+        self._metric_filters = MetricFilters(database, self.store, now_ms)
+        self._resource_policies = ResourcePolicies(database, now_ms)
+
+    async def load(self) -> None:
+        """Read the subscription filters that there are; to be called before events come."""
+        await self._feeds.load()
 
     def service(self) -> Service:
         """Return the operations for the server."""
@@ -83,6 +99,10 @@ class LogsService:
                 "TagLogGroup": tags.tag_log_group,
                 "UntagLogGroup": tags.untag_log_group,
                 "ListTagsLogGroup": tags.list_tags_log_group,
+                "DescribeDestinations": _describe_destinations,
+                **self._subscription_filters.handlers(),
+                **self._metric_filters.handlers(),
+                **self._resource_policies.handlers(),
             },
         )
 
@@ -98,3 +118,8 @@ class LogsService:
             except StoreError:
                 _log.exception("logs.expire.failed")
             await asyncio.sleep(EXPIRE_INTERVAL_S)
+
+
+async def _describe_destinations(_ctx: CallContext, _request: dict[str, object]) -> dict[str, object]:
+    """List the account's logs destinations: there are none, as there is no PutDestination here."""
+    return {"destinations": []}

@@ -5,9 +5,13 @@ AwsError
 ├── InvalidFilterPattern    the same code; a filter pattern cannot be read
 ├── GroupExists, StreamExists       "ResourceAlreadyExistsException"
 ├── GroupMissing, StreamMissing     "ResourceNotFoundException"
+├── SubscriptionFilterMissing, MetricFilterMissing, ResourcePolicyMissing   the same code
 ├── LimitExceeded           "LimitExceededException"
 ├── TooManyTags             "TooManyTagsException"
-└── DeletionProtected       "ValidationException": the group must not be deleted
+├── DeletionProtected       "ValidationException": the group must not be deleted
+├── CannotExecute           "InvalidParameterException": a function does not let itself be called by CloudWatch Logs
+├── CrossAccount            "AccessDeniedException": a function of another account
+└── ServiceUnavailable      "ServiceUnavailableException": a neighbour does not answer
 """
 
 from lambdad.model.errors import AwsError
@@ -52,8 +56,29 @@ class StreamMissing(AwsError):
         super().__init__("ResourceNotFoundException", "The specified log stream does not exist.")
 
 
+class SubscriptionFilterMissing(AwsError):
+    """There is no subscription filter of that name in the group."""
+
+    def __init__(self) -> None:
+        super().__init__("ResourceNotFoundException", "The specified subscription filter does not exist.")
+
+
+class MetricFilterMissing(AwsError):
+    """There is no metric filter of that name in the group."""
+
+    def __init__(self) -> None:
+        super().__init__("ResourceNotFoundException", "The specified metric filter does not exist.")
+
+
+class ResourcePolicyMissing(AwsError):
+    """There is no resource policy of that name in the account and region."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("ResourceNotFoundException", f"Policy with name [{name}] does not exist.")
+
+
 class LimitExceeded(AwsError):
-    """The account has as many groups in the region as it may have."""
+    """There are as many groups, filters or policies as there may be."""
 
     def __init__(self) -> None:
         super().__init__("LimitExceededException", "Resource limit exceeded.")
@@ -78,3 +103,30 @@ class DeletionProtected(AwsError):
             "ValidationException",
             "The log group cannot be deleted because deletion protection is enabled for it.",
         )
+
+
+class CannotExecute(InvalidParameter):
+    """A function that is to be a destination is not there, or its policy does not let CloudWatch Logs call it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Could not execute the lambda function. Make sure you have given CloudWatch Logs permission to execute your function."
+        )
+
+
+class CrossAccount(AwsError):
+    """A function that is to be a destination belongs to another account."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "AccessDeniedException",
+            "Cross-account lambda invocation passing is not allowed. "
+            "You must use DestinationPolicies to create cross account lambda triggers.",
+        )
+
+
+class ServiceUnavailable(AwsError):
+    """A neighbour does not answer; to be tried again."""
+
+    def __init__(self) -> None:
+        super().__init__("ServiceUnavailableException", "The service cannot complete the request.", status=503)

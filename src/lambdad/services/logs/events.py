@@ -4,8 +4,10 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
+from lambdad.kit import threads
 from lambdad.kit.clock import NowMs
 from lambdad.services.logs import errors, groups, reading, streams, writing
+from lambdad.services.logs.feeds import Feeds
 from lambdad.services.logs.ingestion import LogStore
 from lambdad.services.logs.rules import batches, chunks, limits, names, paging, patterns
 from lambdad.services.ports import CallContext
@@ -20,9 +22,10 @@ SCAN_BYTES: Final = 32 * 1024 * 1024
 class Events:
     """The operations on log events."""
 
-    def __init__(self, database: Database, store: LogStore, now_ms: NowMs) -> None:
+    def __init__(self, database: Database, store: LogStore, feeds: Feeds, now_ms: NowMs) -> None:
         self._database = database
         self._store = store
+        self._feeds = feeds
         self._now_ms = now_ms
 
     async def put_log_events(self, ctx: CallContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -38,15 +41,20 @@ class Events:
         group, stream = await self._database.read(lambda connection: _group_and_stream(connection, ctx, group_name, stream_name))
         verdict = batches.judge(request["logEvents"], now_ms=now_ms, retention_days=group.retention_days)
         if verdict.events:
-            batch = writing.StreamBatch(
-                key=(ctx.account, ctx.region, group_name, stream_name),
-                ingested_at_ms=now_ms,
-                chunks=chunks.pack(verdict.events),
-            )
-            await self._database.write(lambda connection: writing.write_batch(connection, batch, (group.id, stream.id)))
+            key = (ctx.account, ctx.region, group_name, stream_name)
+            subscribers = self._feeds.of(*key[:3])
+            if sum([len(message) for _, message in verdict.events]) <= writing.INLINE_CHARACTERS:
+                batch = writing.pack(key, verdict.events, subscribers, now_ms)
+            else:
+                batch = await threads.run(writing.pack, key, verdict.events, subscribers, now_ms)
+            await self._database.write(lambda connection: writing.write_batch(connection, batch, (group.id, stream.id), self._feeds.send))
+            self._feeds.sent([batch])
         output: dict[str, Any] = {"nextSequenceToken": streams.sequence_token(stream.id, now_ms)}
         if verdict.rejected:
             output["rejectedLogEventsInfo"] = verdict.rejected
+        if "entity" in request:
+            # Events are stored whatever becomes of the entity, in AWS too; it has this answer for groups that take none.
+            output["rejectedEntityInfo"] = {"errorType": "UnsupportedLogGroupType"}
         return output
 
     async def get_log_events(self, ctx: CallContext, request: dict[str, Any]) -> dict[str, Any]:

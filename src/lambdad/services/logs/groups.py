@@ -7,6 +7,7 @@ import orjson
 
 from lambdad.kit.clock import NowMs
 from lambdad.services.logs import errors, retention, writing
+from lambdad.services.logs.feeds import Feeds
 from lambdad.services.logs.ingestion import LogStore
 from lambdad.services.logs.rules import limits, names, paging
 from lambdad.services.ports import CallContext
@@ -34,9 +35,10 @@ def find(connection: Connection, ctx: CallContext, name: str) -> Row:
 class Groups:
     """The operations on log groups."""
 
-    def __init__(self, database: Database, store: LogStore, now_ms: NowMs, groups_max: int) -> None:
+    def __init__(self, database: Database, store: LogStore, feeds: Feeds, now_ms: NowMs, groups_max: int) -> None:
         self._database = database
         self._store = store
+        self._feeds = feeds
         self._now_ms = now_ms
         self._groups_max = groups_max
 
@@ -88,9 +90,12 @@ class Groups:
                 raise errors.DeletionProtected
             connection.run(queries.delete_group, id=group.id)
             connection.run(queries.delete_streams, group_id=group.id)
+            connection.run(queries.delete_subscription_filters, group_id=group.id)
+            connection.run(queries.delete_metric_filters, group_id=group.id)
             connection.run(queries.insert_discard, group_id=group.id, stream_id=None)
 
         await self._database.write(delete)
+        self._feeds.forget(ctx.account, ctx.region, name)
         await retention.remove_discarded(self._database, rounds=retention.ROUNDS_OF_REQUEST)
         return {}
 
@@ -297,7 +302,7 @@ def _to_api(ctx: CallContext, row: Row) -> dict[str, Any]:
     group: dict[str, Any] = {
         "logGroupName": row.name,
         "creationTime": row.created_at_ms,
-        "metricFilterCount": 0,
+        "metricFilterCount": row.metric_filters,
         "arn": f"{arn}:*",
         "logGroupArn": arn,
         "storedBytes": row.stored_bytes,

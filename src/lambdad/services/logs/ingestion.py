@@ -14,7 +14,8 @@ from typing import Final, NoReturn
 from lambdad.kit import threads
 from lambdad.kit.clock import NowMs
 from lambdad.services.logs import writing
-from lambdad.services.logs.rules import batches, chunks, limits, names
+from lambdad.services.logs.feeds import Feeds
+from lambdad.services.logs.rules import batches, limits, names
 from lambdad.services.logs.writing import StreamBatch, StreamIds, StreamKey
 from lambdad.store.database import Database
 from lambdad.store.errors import Busy, StoreError, Unavailable
@@ -36,7 +37,6 @@ BUFFER_BYTES: Final = 64 * 1024 * 1024
 _STREAMS_PER_S: Final = 500  # rows written, at most, as long as the interval can be stretched
 _KNOWN_MAX: Final = 10_000  # streams whose ids are remembered
 _DROPS_MAX: Final = 10_000  # streams whose losses are counted one by one
-_INLINE_BYTES: Final = 64 * 1024  # as much is packed in the event loop; more in a thread
 _RETRY_S: Final = 1.0
 
 
@@ -67,6 +67,7 @@ class LogStore:
 
     Args:
         database: where to.
+        feeds: the subscription filters; what they want goes out with the same commit.
         now_ms: the clock, for the ingestion time.
         buffer_bytes: how much may wait (characters, and 26 for each event); when it is full, whole calls of `append`
             are dropped and counted, and the stream later gets a line that says how many events were lost.
@@ -76,12 +77,14 @@ class LogStore:
     def __init__(
         self,
         database: Database,
+        feeds: Feeds,
         now_ms: NowMs,
         *,
         buffer_bytes: int = BUFFER_BYTES,
         flush_interval_s: float = FLUSH_INTERVAL_S,
     ) -> None:
         self._database = database
+        self._feeds = feeds
         self._now_ms = now_ms
         self._buffer_bytes = buffer_bytes
         self._flush_interval_s = flush_interval_s
@@ -198,12 +201,12 @@ class LogStore:
         now_ms = self._now_ms()
         taken = self._take(now_ms)
         try:
-            if self._taken_bytes <= _INLINE_BYTES:
-                packed = _pack(taken, now_ms)
+            if self._taken_bytes <= writing.INLINE_CHARACTERS:
+                packed = _pack(taken, self._feeds, now_ms)
             else:
-                packed = await threads.run(_pack, taken, now_ms)
-            known = self._known
-            written = await self._database.write(lambda connection: writing.write_batches(connection, packed, known))
+                packed = await threads.run(_pack, taken, self._feeds, now_ms)
+            known, send = self._known, self._feeds.send
+            written = await self._database.write(lambda connection: writing.write_batches(connection, packed, known, send))
         except (Busy, Unavailable):
             self._put_back(taken)
             raise
@@ -213,6 +216,7 @@ class LogStore:
             raise
         finally:
             self._taken_bytes = 0
+        self._feeds.sent(packed)
         self._flushes += 1
         self._written += sum(len(bucket.events) for bucket in taken.values())
         news = {key: ids for key, ids in written.items() if known.get(key) != ids}
@@ -250,5 +254,5 @@ def _belongs(key: StreamKey, account: str, region: str, group: str, stream: str 
     return key[:3] == (account, region, group) and (stream is None or key[3] == stream)
 
 
-def _pack(taken: dict[StreamKey, _Bucket], now_ms: int) -> list[StreamBatch]:
-    return [StreamBatch(key=key, ingested_at_ms=now_ms, chunks=chunks.pack(bucket.events)) for key, bucket in taken.items()]
+def _pack(taken: dict[StreamKey, _Bucket], feeds: Feeds, now_ms: int) -> list[StreamBatch]:
+    return [writing.pack(key, bucket.events, feeds.of(*key[:3]), now_ms) for key, bucket in taken.items()]

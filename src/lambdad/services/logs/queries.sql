@@ -6,7 +6,8 @@ ON CONFLICT (account, region, name) DO NOTHING;
 
 -- name: get_group
 -- Find a group by its name.
-SELECT * FROM log_groups WHERE account = :account AND region = :region AND name = :name;
+SELECT *, (SELECT COUNT(*) FROM log_metric_filters AS f WHERE f.group_id = log_groups.id) AS metric_filters FROM log_groups
+WHERE account = :account AND region = :region AND name = :name;
 
 -- name: has_groups
 -- Say whether an account has more groups in a region than a number.
@@ -14,13 +15,13 @@ SELECT id FROM log_groups WHERE account = :account AND region = :region LIMIT 1 
 
 -- name: groups_by_name
 -- A page of groups in order of names.
-SELECT * FROM log_groups
+SELECT *, (SELECT COUNT(*) FROM log_metric_filters AS f WHERE f.group_id = log_groups.id) AS metric_filters FROM log_groups
 WHERE account = :account AND region = :region AND name > :after AND name >= :prefix AND name < :prefix_end
   AND (:pattern = '' OR instr(name, :pattern) > 0) AND (:class = '' OR class = :class)
 ORDER BY name LIMIT :limit;
 
 -- postgres: groups_by_name
-SELECT * FROM log_groups
+SELECT *, (SELECT COUNT(*) FROM log_metric_filters AS f WHERE f.group_id = log_groups.id) AS metric_filters FROM log_groups
 WHERE account = :account AND region = :region AND name > :after AND name >= :prefix AND name < :prefix_end
   AND (:pattern = '' OR strpos(name, :pattern) > 0) AND (:class = '' OR class = :class)
 ORDER BY name LIMIT :limit;
@@ -117,6 +118,12 @@ DELETE FROM log_streams WHERE group_id = :group_id;
 -- Store a chunk.
 INSERT INTO log_chunks (group_id, stream_id, first_ms, last_ms, ingested_at_ms, events, size_bytes, payload)
 VALUES (:group_id, :stream_id, :first_ms, :last_ms, :ingested_at_ms, :events, :size_bytes, :payload);
+
+-- name: insert_chunk_for_subscribers
+-- Store a chunk and say which id it has.
+INSERT INTO log_chunks (group_id, stream_id, first_ms, last_ms, ingested_at_ms, events, size_bytes, payload)
+VALUES (:group_id, :stream_id, :first_ms, :last_ms, :ingested_at_ms, :events, :size_bytes, :payload)
+RETURNING id;
 
 -- name: chunks_of_stream
 -- Chunks of a stream in order of their first events.
@@ -225,3 +232,79 @@ DELETE FROM log_chunks WHERE id IN (SELECT id FROM log_chunks WHERE stream_id = 
 -- name: delete_discard
 -- All of it has been removed.
 DELETE FROM log_discards WHERE id = :id;
+
+-- name: all_subscription_filters
+-- Every group's subscription filters, with what their groups are called.
+SELECT g.account, g.region, g.name AS group_name, f.name, f.pattern, f.destination_arn, f.system_fields
+FROM log_subscription_filters AS f JOIN log_groups AS g ON g.id = f.group_id
+ORDER BY f.group_id, f.name;
+
+-- name: subscription_filters
+-- A page of a group's subscription filters in order of names.
+SELECT * FROM log_subscription_filters
+WHERE group_id = :group_id AND name > :after AND name >= :prefix AND name < :prefix_end
+ORDER BY name LIMIT :limit;
+
+-- name: put_subscription_filter
+-- Make a subscription filter or change it; it keeps the time at which it was made.
+INSERT INTO log_subscription_filters (group_id, name, created_at_ms, pattern, destination_arn, distribution, system_fields)
+VALUES (:group_id, :name, :created_at_ms, :pattern, :destination_arn, :distribution, :system_fields)
+ON CONFLICT (group_id, name) DO UPDATE SET pattern = :pattern, destination_arn = :destination_arn,
+    distribution = :distribution, system_fields = :system_fields;
+
+-- name: delete_subscription_filter
+-- Remove a subscription filter.
+DELETE FROM log_subscription_filters WHERE group_id = :group_id AND name = :name;
+
+-- name: delete_subscription_filters
+-- Remove all subscription filters of a group.
+DELETE FROM log_subscription_filters WHERE group_id = :group_id;
+
+-- name: put_metric_filter
+-- Make a metric filter or change it; it keeps the time at which it was made.
+INSERT INTO log_metric_filters (group_id, name, created_at_ms, pattern, metric_name, metric_namespace, transformation)
+VALUES (:group_id, :name, :created_at_ms, :pattern, :metric_name, :metric_namespace, :transformation)
+ON CONFLICT (group_id, name) DO UPDATE SET pattern = :pattern, metric_name = :metric_name, metric_namespace = :metric_namespace,
+    transformation = :transformation;
+
+-- name: has_metric_filter
+-- Say whether a group has a metric filter of a name.
+SELECT name FROM log_metric_filters WHERE group_id = :group_id AND name = :name;
+
+-- name: metric_filters
+-- A page of an account's metric filters in order of names, then of groups; of one group, or of one metric, where asked for.
+SELECT f.*, g.name AS group_name FROM log_metric_filters AS f JOIN log_groups AS g ON g.id = f.group_id
+WHERE g.account = :account AND g.region = :region AND (:group_name = '' OR g.name = :group_name)
+  AND (f.name, g.name) > (:after, :after_group) AND f.name >= :prefix AND f.name < :prefix_end
+  AND (:metric_name = '' OR (f.metric_name = :metric_name AND f.metric_namespace = :metric_namespace))
+ORDER BY f.name, g.name LIMIT :limit;
+
+-- name: delete_metric_filter
+-- Remove a metric filter.
+DELETE FROM log_metric_filters WHERE group_id = :group_id AND name = :name;
+
+-- name: delete_metric_filters
+-- Remove all metric filters of a group.
+DELETE FROM log_metric_filters WHERE group_id = :group_id;
+
+-- name: get_resource_policy
+-- Find a resource policy by its name.
+SELECT * FROM log_resource_policies WHERE account = :account AND region = :region AND name = :name;
+
+-- name: put_resource_policy
+-- Make a resource policy or replace it.
+INSERT INTO log_resource_policies (account, region, name, document, updated_at_ms, revision_id)
+VALUES (:account, :region, :name, :document, :updated_at_ms, :revision_id)
+ON CONFLICT (account, region, name) DO UPDATE SET document = :document, updated_at_ms = :updated_at_ms, revision_id = :revision_id;
+
+-- name: has_resource_policies
+-- Say whether an account has more resource policies in a region than a number.
+SELECT name FROM log_resource_policies WHERE account = :account AND region = :region ORDER BY name LIMIT 1 OFFSET :number;
+
+-- name: resource_policies
+-- A page of an account's resource policies in order of names.
+SELECT * FROM log_resource_policies WHERE account = :account AND region = :region AND name > :after ORDER BY name LIMIT :limit;
+
+-- name: delete_resource_policy
+-- Remove a resource policy.
+DELETE FROM log_resource_policies WHERE account = :account AND region = :region AND name = :name;

@@ -1,17 +1,20 @@
 """Write chunks, and make the groups and streams that they belong to. Runs inside a write of the store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from lambdad.services.logs import errors
-from lambdad.services.logs.rules import chunks
+from lambdad.services.logs.rules import batches, chunks, feeds
 from lambdad.store.connection import Connection
 from lambdad.store.queries import load_queries
 
 queries = load_queries("lambdad.services.logs", "queries.sql")
 
 STANDARD: Final = "STANDARD"
+
+INLINE_CHARACTERS: Final = 64 * 1024
+"""As much may be packed in the event loop; more in a thread."""
 
 StreamKey: TypeAlias = tuple[str, str, str, str]
 """Account, region, group, stream."""
@@ -27,6 +30,7 @@ class StreamBatch:
     key: StreamKey
     ingested_at_ms: int
     chunks: Sequence[chunks.Chunk]
+    matches: Sequence[feeds.Match] = ()  # what subscription filters want of it
 
     @property
     def size_bytes(self) -> int:
@@ -34,13 +38,24 @@ class StreamBatch:
         return sum([chunk.size_bytes for chunk in self.chunks])
 
 
+Send: TypeAlias = Callable[[Connection, StreamBatch, Sequence[int]], None]
+"""Puts on their way what subscription filters want of a batch, within the write; told the ids that its chunks have been given."""
+
+
+def pack(key: StreamKey, events: Sequence[batches.Event], subscribers: Sequence[feeds.Feed], now_ms: int) -> StreamBatch:
+    """Make a batch of a stream's events, and find what subscription filters want of it. Needs no connection."""
+    pieces = chunks.cut(events)
+    return StreamBatch(key=key, ingested_at_ms=now_ms, chunks=chunks.pack_pieces(pieces), matches=feeds.match(subscribers, pieces))
+
+
 def write_batches(
-    connection: Connection, batches: Sequence[StreamBatch], known: Mapping[StreamKey, StreamIds]
+    connection: Connection, batches: Sequence[StreamBatch], known: Mapping[StreamKey, StreamIds], send: Send
 ) -> dict[StreamKey, StreamIds]:
     """Store batches, each of another stream; groups and streams that are missing are made.
 
     Args:
         known: ids from earlier calls; those that are no longer right are looked up again.
+        send: called for each batch of which subscription filters want something.
 
     Returns:
         The ids of all streams written to.
@@ -58,20 +73,29 @@ def write_batches(
     for batch in batches:
         ids = written[batch.key]
         group_bytes[ids[0]] = group_bytes.get(ids[0], 0) + batch.size_bytes
-        rows += _chunk_rows(batch, ids)
-    _finish(connection, rows, group_bytes)
+        if batch.matches:
+            send(connection, batch, _insert_each(connection, batch, ids))
+        else:
+            rows += _chunk_rows(batch, ids)
+    connection.many(queries.insert_chunk, rows)
+    for group_id, size_bytes in group_bytes.items():
+        connection.run(queries.add_group_bytes, id=group_id, size_bytes=size_bytes)
     return written
 
 
-def write_batch(connection: Connection, batch: StreamBatch, ids: StreamIds) -> None:
-    """Store one batch in a stream that must be there.
+def write_batch(connection: Connection, batch: StreamBatch, ids: StreamIds, send: Send) -> None:
+    """Store one batch in a stream that must be there; `send` as in `write_batches`.
 
     Raises:
         StreamMissing: it is not there any more.
     """
     if not connection.run(queries.touch_stream, **_touch_row(batch, ids[1])):
         raise errors.StreamMissing
-    _finish(connection, _chunk_rows(batch, ids), {ids[0]: batch.size_bytes})
+    if batch.matches:
+        send(connection, batch, _insert_each(connection, batch, ids))
+    else:
+        connection.many(queries.insert_chunk, _chunk_rows(batch, ids))
+    connection.run(queries.add_group_bytes, id=ids[0], size_bytes=batch.size_bytes)
 
 
 def ensure_stream(connection: Connection, key: StreamKey, now_ms: int) -> StreamIds:
@@ -141,7 +165,7 @@ def _chunk_rows(batch: StreamBatch, ids: StreamIds) -> list[dict[str, object]]:
     ]
 
 
-def _finish(connection: Connection, rows: list[dict[str, object]], group_bytes: dict[int, int]) -> None:
-    connection.many(queries.insert_chunk, rows)
-    for group_id, size_bytes in group_bytes.items():
-        connection.run(queries.add_group_bytes, id=group_id, size_bytes=size_bytes)
+def _insert_each(connection: Connection, batch: StreamBatch, ids: StreamIds) -> list[int]:
+    """Insert a batch's chunks one by one, and return their ids, which are part of the events' ids."""
+    inserted = [connection.one(queries.insert_chunk_for_subscribers, **row) for row in _chunk_rows(batch, ids)]
+    return [row.id for row in inserted if row is not None]

@@ -48,16 +48,26 @@ class Chunk:
     payload: bytes
 
 
-def pack(events: Sequence[batches.Event]) -> list[Chunk]:
-    """Pack events of one stream into chunks; events of one timestamp keep their order."""
+def cut(events: Sequence[batches.Event]) -> list[list[batches.Event]]:
+    """Put events of one stream in order and cut them into what fits into a chunk each; events of one timestamp keep their order."""
     ordered = sorted(events, key=_timestamp_of)
-    chunks: list[Chunk] = []
+    pieces: list[list[batches.Event]] = []
     begin = 0
     while begin < len(ordered):
         end = _end_of_chunk(ordered, begin)
-        chunks.append(_pack_one(ordered[begin:end] if end - begin < len(ordered) else ordered))
+        pieces.append(ordered[begin:end] if end - begin < len(ordered) else ordered)
         begin = end
-    return chunks
+    return pieces
+
+
+def pack(events: Sequence[batches.Event]) -> list[Chunk]:
+    """Pack events of one stream into chunks."""
+    return pack_pieces(cut(events))
+
+
+def pack_pieces(pieces: Sequence[Sequence[batches.Event]]) -> list[Chunk]:
+    """Pack what `cut` gave into chunks, one of each piece."""
+    return [_pack_one(piece) for piece in pieces]
 
 
 def unpack(first_ms: int, payload: bytes) -> list[batches.Event]:

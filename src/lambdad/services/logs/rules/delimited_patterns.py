@@ -51,7 +51,7 @@ def words(message: str) -> list[str]:
     return found
 
 
-def compile_delimited(source: str) -> tuple[Callable[[str], bool], Callable[[str], dict[str, str]]]:
+def compile_delimited(source: str) -> tuple[Callable[[str], bool], Callable[[str], dict[str, str]], tuple[str, ...]]:
     """Compile a pattern in square brackets.
 
     Without an ellipsis the event must have exactly as many fields as the pattern.
@@ -61,7 +61,7 @@ def compile_delimited(source: str) -> tuple[Callable[[str], bool], Callable[[str
 
     Returns:
         The test for a message, and the extraction of the fields, e.g. ``{"$ip": "1.2.3.4", "$2": "-"}``; a field without
-        a name is called by its number, from 1.
+        a name is called by its number, from 1. And the names that the pattern gives, e.g. ``("$ip",)``.
 
     Raises:
         InvalidFilterPattern: the pattern cannot be read.
@@ -88,7 +88,8 @@ def compile_delimited(source: str) -> tuple[Callable[[str], bool], Callable[[str
         names += [field.name for field in tail or ()]
         return {f"${name or number}": word for number, (name, word) in enumerate(zip(names, found, strict=True), 1)}
 
-    return lambda message: fits(words(message)), extract
+    given = tuple(f"${field.name}" for field in (*head, *(tail or ())) if field.name)
+    return lambda message: fits(words(message)), extract, given
 
 
 def _accept(fields: list[Field], found: list[str]) -> bool:

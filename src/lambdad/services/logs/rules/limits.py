@@ -24,6 +24,12 @@ PAGE_ITEMS: Final = 50  # groups, streams
 # --- resources
 GROUPS: Final = 1_000_000  # per account and region
 TAGS: Final = 50  # per group
+SUBSCRIPTION_FILTERS: Final = 2  # per group
+METRIC_FILTERS: Final = 100  # per group
+METRIC_DIMENSIONS: Final = 3  # per metric filter
+RESOURCE_POLICIES: Final = 10  # per account and region
+RESOURCE_POLICY_CHARACTERS: Final = 5120
+DELIVERY_MAX_S: Final = 24 * 3600  # for how long a delivery to a subscriber is tried
 RETENTION_DAYS: Final = (
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545),
     *(731, 1096, 1827, 2192, 2557, 2922, 3288, 3653),

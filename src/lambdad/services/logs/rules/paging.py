@@ -92,6 +92,23 @@ def parse_last_event_token(token: str) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
+def filter_name_token(name: str, group: str) -> str:
+    """Write the token of a list in order of filters' names and then of their groups."""
+    return _wrap(f"m{name}:{group}")  # neither has a colon
+
+
+def parse_filter_name_token(token: str) -> tuple[str, str]:
+    """Read a token written by `filter_name_token`.
+
+    Raises:
+        InvalidParameter: it is none.
+    """
+    name, colon, group = _unwrap(token).partition(":")
+    if not name.startswith("m") or not colon:
+        raise invalid_token()
+    return name[1:], group
+
+
 def _wrap(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 

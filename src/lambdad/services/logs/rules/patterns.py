@@ -15,11 +15,12 @@ Source: CloudWatch Logs User Guide, "Filter pattern syntax".
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from lambdad.services.logs.rules import delimited_patterns, json_patterns, lexemes, regexes
 
 PATTERN_LENGTH_MAX: Final = 1024
+Kind: TypeAlias = Literal["everything", "terms", "json", "delimited"]
 _TERM: Final = lexemes.KEY | {".", "/"}
 
 
@@ -28,13 +29,20 @@ class FilterPattern:
     """A compiled filter pattern.
 
     ``matches`` says whether a message fits; ``extract`` returns the values that the pattern names in a message that fits,
-    e.g. ``{"$status": "404"}``, and nothing for patterns of terms. ``is_everything`` is true for the empty pattern.
+    e.g. ``{"$status": "404"}``, and nothing for patterns of terms.
     """
 
     text: str
+    kind: Kind
+    names: tuple[str, ...] = ()  # of a space-delimited pattern's fields, e.g. "$status"
     matches: Callable[[str], bool]
     extract: Callable[[str], dict[str, str]]
-    is_everything: bool = False
+
+    def fields(self, message: str) -> dict[str, str]:
+        """Return the fields of a space-delimited message that fits, as subscribers get them: ``{"status": "404"}``."""
+        if self.kind != "delimited":
+            return {}
+        return {name.removeprefix("$"): value for name, value in self.extract(message).items()}
 
 
 def compile_pattern(text: str) -> FilterPattern:
@@ -50,14 +58,14 @@ def compile_pattern(text: str) -> FilterPattern:
         raise lexemes.invalid(f"it is longer than {PATTERN_LENGTH_MAX} characters")
     source = text.strip(" \t\r\n\f\v")
     if not source:
-        return FilterPattern(text=text, matches=_everything, extract=_nothing, is_everything=True)
+        return FilterPattern(text=text, kind="everything", matches=_everything, extract=_nothing)
     if source.startswith("{"):
         matches, extract = json_patterns.compile_json(source)
-        return FilterPattern(text=text, matches=matches, extract=extract)
+        return FilterPattern(text=text, kind="json", matches=matches, extract=extract)
     if source.startswith("["):
-        matches, extract = delimited_patterns.compile_delimited(source)
-        return FilterPattern(text=text, matches=matches, extract=extract)
-    return FilterPattern(text=text, matches=_compile_terms(source), extract=_nothing)
+        matches, extract, names = delimited_patterns.compile_delimited(source)
+        return FilterPattern(text=text, kind="delimited", names=names, matches=matches, extract=extract)
+    return FilterPattern(text=text, kind="terms", matches=_compile_terms(source), extract=_nothing)
 
 
 def _everything(_message: str) -> bool:
