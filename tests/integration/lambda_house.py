@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -18,8 +18,9 @@ from lambdad.services.lambda_.ports import StoredCode
 from lambdad.services.lambda_.preparation import Preparation
 from lambdad.services.lambda_.registry import Registry
 from lambdad.services.lambda_.rules import lifecycle
+from lambdad.services.lambda_.s3_code import S3Code
 from lambdad.services.lambda_.service import LambdaService
-from lambdad.services.ports import CallContext
+from lambdad.services.ports import CallContext, Origin
 from lambdad.store import database, migrations
 
 ROLE = "arn:aws:iam::000000000000:role/r"
@@ -43,10 +44,12 @@ class NaiveCode:
         self.prepared: list[str] = []
         self.failure: Exception | None = None
 
-    async def check(self, zip_file: bytes) -> StoredCode:
+    async def check(self, zip_file: bytes | AsyncIterable[bytes]) -> StoredCode:
+        if not isinstance(zip_file, bytes):
+            zip_file = b"".join([piece async for piece in zip_file])
         return StoredCode(sha256=hashlib.sha256(zip_file).hexdigest(), size_bytes=len(zip_file), unzipped_bytes=len(zip_file))
 
-    async def store(self, zip_file: bytes) -> StoredCode:
+    async def store(self, zip_file: bytes | AsyncIterable[bytes]) -> StoredCode:
         return await self.check(zip_file)
 
     async def prepare(self, version: FunctionVersion) -> None:
@@ -54,6 +57,38 @@ class NaiveCode:
         if self.failure is not None:
             raise self.failure
         self.prepared.append(version.qualified_arn)
+
+
+class NaiveS3:
+    """Buckets and objects in memory, as far as deployments ask for them; bodies come whole or in pieces."""
+
+    def __init__(self) -> None:
+        self.regions = {"b": "us-east-1"}
+        self.objects: dict[tuple[str, str, str], bytes | list[bytes]] = {}  # by bucket, key, version
+        self.failure: AwsError | None = None
+        self.closed = 0
+
+    async def call(self, origin: Origin, service: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        assert service == "s3" and origin.principal == ""
+        if self.failure is not None:
+            raise self.failure
+        if params["Bucket"] not in self.regions:
+            raise AwsError("NoSuchBucket", "The specified bucket does not exist", status=404)
+        if operation == "GetBucketLocation":
+            region = self.regions[params["Bucket"]]
+            return {} if region == "us-east-1" else {"LocationConstraint": region}
+        assert operation == "GetObject"
+        body = self.objects.get((params["Bucket"], params["Key"], params.get("VersionId", "")))
+        if body is None:
+            raise AwsError("NoSuchKey", "The specified key does not exist.", status=404)
+        return {"Body": body if isinstance(body, bytes) else self._pieces(body)}
+
+    async def _pieces(self, body: list[bytes]) -> AsyncIterator[bytes]:
+        try:
+            for piece in body:
+                yield piece
+        finally:
+            self.closed += 1
 
 
 class NaiveLayers:
@@ -69,9 +104,10 @@ class NaiveLayers:
 class House:
     """The service in one piece, restartable over the same database."""
 
-    def __init__(self, registry: Registry, code: NaiveCode, service: LambdaService) -> None:
+    def __init__(self, registry: Registry, code: NaiveCode, s3: NaiveS3, service: LambdaService) -> None:
         self.registry = registry
         self.code = code
+        self.s3 = s3
         self.handlers = service.service().handlers
         self.changed = asyncio.Event()
         registry.on_change(lambda *_: self.changed.set())
@@ -118,7 +154,7 @@ def new_uuid() -> str:
 
 @contextlib.asynccontextmanager
 async def open_house(url: str, code: NaiveCode | None = None) -> AsyncIterator[House]:
-    code = code or NaiveCode()
+    code, s3 = code or NaiveCode(), NaiveS3()
     needed = [migrations.load_migrations("lambdad.services.lambda_")]
     async with database.open_database(url, migrations=needed, now_ms=lambda: NOW_MS) as opened:
         async with asyncio.TaskGroup() as tasks:
@@ -138,7 +174,8 @@ async def open_house(url: str, code: NaiveCode | None = None) -> AsyncIterator[H
             yield House(
                 registry,
                 code,
-                LambdaService(registry, code, NaiveLayers(), links, world, architectures=frozenset({"x86_64"})),
+                s3,
+                LambdaService(registry, code, NaiveLayers(), links, world, objects=S3Code(s3), architectures=frozenset({"x86_64"})),
             )
             for task in started:
                 task.cancel()

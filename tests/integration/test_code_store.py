@@ -104,6 +104,30 @@ async def test_store_and_unpack(code: Code) -> None:
     }
 
 
+async def in_pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
+    for begin in range(0, len(data), size):
+        yield data[begin : begin + size]
+
+
+async def test_pieces_are_stored_like_a_whole_zip(code: Code) -> None:
+    """A zip that comes in pieces is the same as one that comes whole, and may be larger than a request."""
+    data = zipped({"a": os.urandom(5000)})
+    assert await code.store(in_pieces(data)) == await code.check(in_pieces(data)) == await code.store(data)
+    large = zipped({"a": os.urandom(55_000_000)})
+    assert (await code.store(in_pieces(large, 1_000_000))).unzipped_bytes == 55_000_000
+
+
+async def test_pieces_that_are_no_zip(code: Code) -> None:
+    """What comes in pieces is looked at like what comes whole; what is refused goes when nobody refers to it."""
+    for data in (b"", b"nonsense", zipped({"a": b"1" * 1000})[:-30]):
+        with pytest.raises(AwsError) as whole:
+            await code.store(data)
+        with pytest.raises(AwsError) as pieces:
+            await code.store(in_pieces(data))
+        assert str(pieces.value) == str(whole.value)
+    assert await code.collect(set(), older_than_s=-1) == 3
+
+
 async def test_modes_do_not_depend_on_umask(code: Code) -> None:
     """Whoever started lambdad with a strict umask gets the same directories."""
     stored = await code.store(zipped({"d/x": b"1"}, {"d/x": 0o666}))

@@ -16,6 +16,7 @@ from lambdad.services.lambda_.code_links import CodeLinks
 from lambdad.services.lambda_.functions import World
 from lambdad.services.lambda_.ports import PreparationFailed
 from lambdad.services.lambda_.registry import Change, Target
+from lambdad.services.lambda_.s3_code import S3Code
 from lambdad.services.lambda_.service import LambdaService
 from lambdad.services.ports import CallContext
 from lambdad.store.database import Connection
@@ -532,6 +533,7 @@ async def test_storage_quota(database_url: str) -> None:
             NaiveLayers(),
             CodeLinks(b"k" * 32),
             World(now_ms=lambda: NOW_MS, new_uuid=new_uuid),
+            objects=S3Code(house.s3),
             architectures=frozenset({"x86_64"}),
             code_storage_bytes=7 + 5 + 5,
         )
@@ -610,3 +612,51 @@ async def test_nothing_is_shown_that_is_not_durable(house: House) -> None:
         await house.registry.change(key, lambda old: Change(None, None, refuse))
     assert house.registry.find(key) is function
     await house.call("PutFunctionConcurrency", FunctionName="f", ReservedConcurrentExecutions=1)
+
+
+IN_S3 = {"S3Bucket": "b", "S3Key": "k"}
+GET_OBJECT = "Error occurred while GetObject. S3 Error Code: "
+
+
+async def test_code_comes_from_s3(house: House) -> None:
+    """Code in S3, whole or in pieces, in a version that is named or not, is the same as code in the request."""
+    sent = (await house.create("sent"))["CodeSha256"]
+    house.s3.objects["b", "k", ""] = b"zip 1"
+    house.s3.objects["b", "k", "2"] = [b"zip", b" ", b"2"]
+    created = await house.create_settled(Code=IN_S3)
+    assert (created["CodeSha256"], created["CodeSize"]) == (sent, 5)
+    dry = await house.call("UpdateFunctionCode", FunctionName="f", DryRun=True, **IN_S3, S3ObjectVersion="2")
+    updated = await house.call("UpdateFunctionCode", FunctionName="f", **IN_S3, S3ObjectVersion="2", S3ObjectStorageMode="COPY")
+    assert updated["CodeSha256"] == dry["CodeSha256"] != sent
+    assert house.s3.closed == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"S3Bucket": "b", "S3Key": "x"}, f"{GET_OBJECT}NoSuchKey. S3 Error Message: The specified key does not exist."),
+        ({"S3Bucket": "x", "S3Key": "k"}, f"{GET_OBJECT}NoSuchBucket. S3 Error Message: The specified bucket does not exist"),
+        (
+            {"S3Bucket": "far", "S3Key": "k"},
+            f"{GET_OBJECT}PermanentRedirect. S3 Error Message: The bucket is in this region: eu-west-1. "
+            "Please use this region to retry the request",
+        ),
+        ({"S3Bucket": "b", "S3Key": "large"}, "Unzipped size must be smaller than 262144000 bytes"),
+        ({"S3Bucket": "b"}, "Please provide a source for function code."),
+        ({"S3Key": "k"}, "Please provide a source for function code."),
+        ({**IN_S3, "S3ObjectStorageMode": "REFERENCE"}, "S3ObjectStorageMode REFERENCE is not supported by lambdad yet."),
+    ],
+)
+async def test_code_that_s3_does_not_give(house: House, source: dict[str, str], message: str) -> None:
+    """What S3 says is passed on in AWS's words, and no function is made or changed."""
+    house.s3.regions["far"] = "eu-west-1"
+    house.s3.objects["b", "large", ""] = [bytes(1024 * 1024)] * 251
+    await refused(house.create(Code=source), "InvalidParameterValueException", message)
+    await house.create_settled()
+    await refused(house.call("UpdateFunctionCode", FunctionName="f", **source), "InvalidParameterValueException", message)
+
+
+async def test_s3_that_fails(house: House) -> None:
+    """An S3 that is out of order is no mistake of the caller."""
+    house.s3.failure = AwsError("InternalError", "We encountered an internal error. Please try again.", status=500)
+    await refused(house.create(Code=IN_S3), "InternalError", "We encountered an internal error. Please try again.")

@@ -16,6 +16,7 @@ from lambdad.model.function import LayerReference
 from lambdad.model.ids import AccountId, Region
 from lambdad.services.lambda_.layer_permissions import LayerPermissions
 from lambdad.services.lambda_.layers import Layers
+from lambdad.services.lambda_.s3_code import S3Code
 from lambdad.services.ports import CallContext
 from lambdad.store import database, migrations
 
@@ -53,6 +54,7 @@ async def open_layers(url: str, **settings: Any) -> AsyncIterator[LayerHouse]:
             opened,
             house.registry,
             NaiveCode(),
+            objects=S3Code(house.s3),
             link=lambda context, sha256: f"{context.endpoint}/{sha256}",
             now_ms=lambda: NOW_MS,
             **settings,
@@ -191,10 +193,26 @@ async def test_layers_of_accounts_and_regions_are_apart(house: LayerHouse) -> No
 
 
 async def test_content_must_be_given(house: LayerHouse) -> None:
-    """There is no Amazon S3 to fetch from yet, and that is said."""
-    with pytest.raises(Exception, match="not supported by lambdad yet"):
-        await house.publish(Content={"S3Bucket": "b", "S3Key": "k"})
-    await refused(house.publish(Content={}), "InvalidParameterValueException", "Please provide a source for layer content.")
+    """A layer is made of one zip, in the request or in S3."""
+    for content in ({}, {"S3Bucket": "b"}, {"S3Key": "k"}):
+        await refused(house.publish(Content=content), "InvalidParameterValueException", "Please provide a source for layer content.")
+    with pytest.raises(Exception, match="S3ObjectStorageMode REFERENCE is not supported by lambdad yet"):
+        await house.publish(Content={"S3Bucket": "b", "S3Key": "k", "S3ObjectStorageMode": "REFERENCE"})
+    with pytest.raises(Exception, match="when providing a ZipFile"):
+        await house.publish(Content={"S3Bucket": "b", "S3Key": "k", "ZipFile": b"zip"})
+
+
+async def test_content_comes_from_s3(house: LayerHouse) -> None:
+    """A layer in S3 is the same as one in the request."""
+    house.functions.s3.objects["b", "k", ""] = [b"zi", b"p"]
+    published = await house.publish(Content={"S3Bucket": "b", "S3Key": "k"})
+    assert published["Content"]["CodeSha256"] == (await house.publish(b"zip"))["Content"]["CodeSha256"]
+    assert published["Content"]["CodeSize"] == 3
+    await refused(
+        house.publish(Content={"S3Bucket": "b", "S3Key": "x"}),
+        "InvalidParameterValueException",
+        "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: The specified key does not exist.",
+    )
 
 
 async def test_storage_is_counted_and_limited(database_url: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,8 +22,9 @@ from lambdad.services.lambda_.permissions import Permissions
 from lambdad.services.lambda_.ports import StoredCode
 from lambdad.services.lambda_.preparation import Preparation
 from lambdad.services.lambda_.registry import Registry
+from lambdad.services.lambda_.s3_code import S3Code
 from lambdad.services.lambda_.service import LambdaService
-from lambdad.services.ports import CallContext, Service
+from lambdad.services.ports import CallContext, Origin, Service
 from lambdad.store import database, migrations
 from lambdad.wire import codec
 from lambdad.wire.http import Request
@@ -66,6 +67,13 @@ class NoLayers:
 
     def stored_bytes(self, account: str, region: str) -> int:
         return 0
+
+
+class NoNeighbours:
+    """No other service is there."""
+
+    async def call(self, origin: Origin, service: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        raise NotImplementedHere(service, operation)
 
 
 class Body:
@@ -150,6 +158,7 @@ async def sdk(tmp_path: Path) -> AsyncIterator[Sdk]:
             NoLayers(),
             CodeLinks(b"k" * 32),
             world,
+            objects=S3Code(NoNeighbours()),
             architectures={"x86_64"},
             chapters=[Permissions(registry, world.new_uuid)],
         )

@@ -9,12 +9,14 @@ be made again from them. Both places belong to one `Code`; what is in them and n
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
+import mmap
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from lambdad.kit import threads
@@ -23,7 +25,7 @@ from lambdad.model.function import FunctionVersion, StateReasonCode
 from lambdad.services.lambda_ import unpacking
 from lambdad.services.lambda_.ports import PreparationFailed, StoredCode
 from lambdad.services.lambda_.rules import zips
-from lambdad.services.lambda_.rules.zip_format import RefusedZip
+from lambdad.services.lambda_.rules.zip_format import RefusedZip, Source
 from lambdad.store import publish
 from lambdad.store.blobs import Blobs
 from lambdad.store.errors import StoreError
@@ -57,26 +59,34 @@ class Code:
 
     # --- what services use
 
-    async def check(self, zip_file: bytes) -> StoredCode:
+    async def check(self, zip_file: bytes | AsyncIterable[bytes]) -> StoredCode:
         """
-        Check a zip, to the last byte of every file in it, without keeping it.
+        Check a zip, to the last byte of every file in it, without keeping it longer than `COLLECT_AFTER_S`.
+
+        Args:
+            zip_file: whole, as a request carries it; or in pieces, as they come from S3, which are never held together in memory.
 
         Raises:
             AwsError: InvalidParameterValue for what cannot or must not be unpacked, TooLarge for what is sent in too large a
-                zip, in AWS's words.
+                zip, in AWS's words; and what the pieces raise.
         """
-        try:
+        if not isinstance(zip_file, bytes):
+            return await self.store(zip_file)  # it has to be in a file to be looked at
+        with _refusals_logged(len(zip_file)):
             return await threads.run(_check, zip_file)
-        except RefusedZip as refused:
-            log.info("code.refused size_bytes=%d reason=%s", len(zip_file), refused.reason)
-            raise
 
-    async def store(self, zip_file: bytes) -> StoredCode:
-        """Check a zip and keep it; it is durable when this returns. Raises as `check`."""
-        checked = await self.check(zip_file)
-        self._use(checked.sha256)
-        await self._blobs.put(zip_file)
-        return checked
+    async def store(self, zip_file: bytes | AsyncIterable[bytes]) -> StoredCode:
+        """Check a zip and keep it; it is durable when this returns. Arguments and errors as `check`."""
+        if isinstance(zip_file, bytes):
+            checked = await self.check(zip_file)
+            self._use(checked.sha256)
+            await self._blobs.put(zip_file)
+            return checked
+        sha256 = await self._blobs.put(zip_file)
+        self._use(sha256)  # if it is refused, nobody will refer to it, and `collect` removes it
+        path = self._blobs.path(sha256)
+        with _refusals_logged(path.stat().st_size):
+            return await threads.run(_check_file, path)
 
     async def prepare(self, version: FunctionVersion) -> None:
         """
@@ -239,12 +249,28 @@ def merged_name(hashes: Sequence[str]) -> str | None:
     return "opt-" + hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
+@contextlib.contextmanager
+def _refusals_logged(size_bytes: int) -> Iterator[None]:
+    try:
+        yield
+    except RefusedZip as refused:
+        log.info("code.refused size_bytes=%d reason=%s", size_bytes, refused.reason)
+        raise
+
+
 def _check(zip_file: bytes) -> StoredCode:
     zips.check_zipped_size(len(zip_file))
-    plan = zips.inspect(zip_file)
-    zips.verify(zip_file, plan)
-    return StoredCode(
-        sha256=hashlib.sha256(zip_file).hexdigest(),
-        size_bytes=len(zip_file),
-        unzipped_bytes=plan.unzipped_size_bytes,
-    )
+    return _checked(zip_file, hashlib.sha256(zip_file).hexdigest())
+
+
+def _check_file(path: Path) -> StoredCode:
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return _checked(b"", path.name)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _checked(data, path.name)
+
+
+def _checked(data: Source, sha256: str) -> StoredCode:
+    plan = zips.inspect(data)
+    zips.verify(data, plan)
+    return StoredCode(sha256=sha256, size_bytes=len(data), unzipped_bytes=plan.unzipped_size_bytes)

@@ -4,7 +4,7 @@ Each mutation checks what can be checked, does what is slow (store the zip, find
 lock, where it checks again what may have changed meanwhile.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from lambdad.model import arn, limits
 from lambdad.model.function import LATEST, Function, FunctionVersion, LayerReference
 from lambdad.services.lambda_ import errors
 from lambdad.services.lambda_.code_links import CodeLinks
-from lambdad.services.lambda_.ports import Code, LayerResolver, StoredCode
+from lambdad.services.lambda_.ports import Code, LayerResolver, Objects, StoredCode
 from lambdad.services.lambda_.registry import Change, Registry
 from lambdad.services.lambda_.rules import (
     aliases,
@@ -65,6 +65,7 @@ class Functions:
         self,
         registry: Registry,
         code: Code,
+        objects: Objects,
         layers: LayerResolver,
         links: CodeLinks,
         world: World,
@@ -74,6 +75,7 @@ class Functions:
     ) -> None:
         self._registry = registry
         self._code = code
+        self._objects = objects
         self._layers = layers
         self._links = links
         self._world = world
@@ -149,7 +151,7 @@ class Functions:
         configuration.check_create(request, self._architectures)
         layers = await self._find_layers(context, request.get("Layers")) or ()
         self._require_absent(self._registry.find(key), key.name)
-        stored = await self._code.store(request["Code"]["ZipFile"])
+        stored = await self._code.store(self._zip(context, request["Code"]))
         layers_used.check_size(stored.unzipped_bytes, layers)
 
         def decide(old: Function | None) -> Change[Output]:
@@ -196,8 +198,8 @@ class Functions:
             raise errors.unsupported("PublishTo")
         function = _changeable(name, self._registry.find(name.key), request.get("RevisionId"))
         if request.get("DryRun"):
-            return await self._dry_run(name, function, request)
-        stored = await self._code.store(request["ZipFile"])
+            return await self._dry_run(context, name, function, request)
+        stored = await self._code.store(self._zip(context, request))
 
         def decide(old: Function | None) -> Change[Output]:
             function = _changeable(name, old, request.get("RevisionId"))
@@ -211,9 +213,9 @@ class Functions:
 
         return await self._registry.change(name.key, decide)
 
-    async def _dry_run(self, name: names.Named, function: Function, request: dict[str, Any]) -> Output:
-        """Say what the configuration would be; store nothing."""
-        checked = await self._code.check(request["ZipFile"])
+    async def _dry_run(self, context: CallContext, name: names.Named, function: Function, request: dict[str, Any]) -> Output:
+        """Say what the configuration would be; change nothing."""
+        checked = await self._code.check(self._zip(context, request))
         latest = function.latest
         unchanged = configuration.Ids(
             revision_id=latest.revision_id, deployment_id=latest.deployment_id, last_modified=latest.last_modified
@@ -241,6 +243,11 @@ class Functions:
         return await self._registry.change(name.key, decide)
 
     # --- steps
+
+    def _zip(self, context: CallContext, source: dict[str, Any]) -> bytes | AsyncIterator[bytes]:
+        """Give the zip of a request: what it carries, or what it names in S3."""
+        zip_file: bytes | None = source.get("ZipFile")
+        return zip_file if zip_file is not None else self._objects.fetch(context, source)
 
     async def _find_layers(self, context: CallContext, arns: Sequence[str] | None) -> tuple[LayerReference, ...] | None:
         """Resolve the layers of a request; None where it names none, () where it names an empty list."""

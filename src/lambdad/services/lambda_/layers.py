@@ -7,14 +7,14 @@ Source: Lambda API Reference, the operations on layers; texts were recorded from
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from lambdad.model import arn, limits
 from lambdad.model.function import LayerReference
 from lambdad.services.lambda_ import errors
 from lambdad.services.lambda_.layer_rows import LayerDetails, LayerRows, LayerVersion
-from lambdad.services.lambda_.ports import Code, StoredCode
+from lambdad.services.lambda_.ports import Code, Objects, StoredCode
 from lambdad.services.lambda_.registry import Registry
 from lambdad.services.lambda_.rules import layer_names, paging, policies, presentation, usage
 from lambdad.services.lambda_.rules.layer_names import NamedLayer
@@ -30,6 +30,7 @@ class Layers:
     Call `load` once before anything else. All methods belong to the event loop's thread.
 
     Args:
+        objects: where content in S3 comes from.
         link: gives the URL from which the caller may fetch a zip, by its SHA-256 in hex.
         now_ms: Unix time in milliseconds.
         code_storage_bytes: per account and region, functions and layers together.
@@ -41,6 +42,7 @@ class Layers:
         registry: Registry,
         code: Code,
         *,
+        objects: Objects,
         link: Callable[[CallContext, str], str],
         now_ms: Callable[[], int],
         code_storage_bytes: int = limits.CODE_STORAGE_BYTES,
@@ -48,6 +50,7 @@ class Layers:
         self._database = database
         self._registry = registry
         self._code = code
+        self._objects = objects
         self._link = link
         self._now_ms = now_ms
         self._code_storage_bytes = code_storage_bytes
@@ -105,7 +108,7 @@ class Layers:
     async def publish_layer_version(self, context: CallContext, request: dict[str, Any]) -> Output:
         """Make a new version of a layer, and the layer if there is none of that name."""
         named = layer_names.own(context, request["LayerName"], "PublishLayerVersion")
-        stored = await self._code.store(_zip_file(request["Content"]))
+        stored = await self._code.store(self._zip(context, request["Content"]))
         self._require_storage(context, stored)
         details = LayerDetails(
             description=request.get("Description", ""),
@@ -208,6 +211,20 @@ class Layers:
             raise errors.InvalidParameterValue(f"Layer version {layer_version_arn} does not exist.")
         return found
 
+    def _zip(self, context: CallContext, content: dict[str, Any]) -> bytes | AsyncIterator[bytes]:
+        """Give the zip of a request: what it carries, or what it names in S3."""
+        zip_file: bytes | None = content.get("ZipFile")
+        in_s3 = any(content.get(name) for name in ("S3Bucket", "S3Key", "S3ObjectVersion"))
+        if in_s3 and zip_file is not None:
+            raise errors.InvalidParameterValue("Please do not provide other LayerVersionContentInput parameters when providing a ZipFile.")
+        if content.get("S3ObjectStorageMode") == "REFERENCE":
+            raise errors.unsupported("S3ObjectStorageMode REFERENCE")
+        if zip_file is not None:
+            return zip_file
+        if not (content.get("S3Bucket") and content.get("S3Key")):
+            raise errors.InvalidParameterValue("Please provide a source for layer content.")
+        return self._objects.fetch(context, content)
+
     def _require_storage(self, context: CallContext, added: StoredCode) -> None:
         functions = self._registry.in_region(context.account, context.region)
         stored = sum(map(usage.code_bytes, functions)) + self.stored_bytes(context.account, context.region)
@@ -221,16 +238,6 @@ class Layers:
             "CodeSize": layer_version.code_size_bytes,
         }
         return {"Content": content, "LayerArn": layer_version.layer_arn, **_in_list(layer_version)}
-
-
-def _zip_file(content: dict[str, Any]) -> bytes:
-    in_s3 = any(content.get(name) for name in ("S3Bucket", "S3Key", "S3ObjectVersion"))
-    if in_s3 or content.get("S3ObjectStorageMode") == "REFERENCE":
-        raise errors.unsupported("Content in Amazon S3 (S3Bucket and S3Key)")
-    zip_file: bytes | None = content.get("ZipFile")
-    if zip_file is None:
-        raise errors.InvalidParameterValue("Please provide a source for layer content.")
-    return zip_file
 
 
 def _given(request: dict[str, Any], name: str) -> tuple[str, ...] | None:

@@ -1,8 +1,8 @@
 """What the functions of this service need from their neighbours; plugged together in `service.py` and `app.py`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from lambdad.model.function import FunctionKey, FunctionVersion, LayerReference, StateReasonCode
 from lambdad.services.ports import CallContext
@@ -33,11 +33,11 @@ class PreparationFailed(Exception):
 class Code(Protocol):
     """Zips: checked, stored, and unpacked to read-only directories."""
 
-    async def check(self, zip_file: bytes) -> StoredCode:
+    async def check(self, zip_file: bytes | AsyncIterable[bytes]) -> StoredCode:
         """Check a zip without storing it; raises AWS's errors for what cannot be unpacked or is too large."""
         ...
 
-    async def store(self, zip_file: bytes) -> StoredCode:
+    async def store(self, zip_file: bytes | AsyncIterable[bytes]) -> StoredCode:
         """Check a zip and store it durably; raises what `check` raises."""
         ...
 
@@ -46,6 +46,18 @@ class Code(Protocol):
 
         Raises:
             PreparationFailed: and what to show.
+        """
+        ...
+
+
+class Objects(Protocol):
+    """Zips that callers have put into S3."""
+
+    def fetch(self, context: CallContext, source: Mapping[str, Any]) -> AsyncIterator[bytes]:
+        """Give the object that ``S3Bucket``, ``S3Key`` and ``S3ObjectVersion`` name, piece by piece.
+
+        Raises:
+            AwsError: in AWS's words, when the first piece is asked for.
         """
         ...
 

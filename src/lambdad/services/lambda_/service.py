@@ -10,7 +10,7 @@ from lambdad.services.lambda_.code_links import CodeLinks
 from lambdad.services.lambda_.concurrency import Concurrency
 from lambdad.services.lambda_.function_defaults import FunctionDefaults
 from lambdad.services.lambda_.functions import Functions, World
-from lambdad.services.lambda_.ports import Code, LayerResolver
+from lambdad.services.lambda_.ports import Code, LayerResolver, Objects
 from lambdad.services.lambda_.registry import Registry
 from lambdad.services.lambda_.tags import Tags
 from lambdad.services.lambda_.versions import Versions
@@ -30,6 +30,7 @@ class LambdaService:
 
     Args:
         registry: loaded.
+        objects: where code in S3 comes from.
         architectures: what this machine can run, ``{"x86_64"}``.
         chapters: operations on layers, permissions, invocations and so on.
         concurrency_limit: concurrent executions of an account in a region.
@@ -45,6 +46,7 @@ class LambdaService:
         links: CodeLinks,
         world: World,
         *,
+        objects: Objects,
         architectures: Collection[str],
         chapters: Sequence[Chapter] = (),
         concurrency_limit: int = limits.CONCURRENT_EXECUTIONS,
@@ -55,6 +57,7 @@ class LambdaService:
             Functions(
                 registry,
                 code,
+                objects,
                 layers,
                 links,
                 world,

@@ -110,7 +110,7 @@ def check_architectures(wanted: Sequence[str] | None, available: Collection[str]
 
 def check_code_source(code: Parameters, doing: str) -> None:
     """
-    Check where code comes from: exactly one source, and one that lambdad has.
+    Check where code comes from: exactly one source, in the request or in S3.
 
     Args:
         doing: "creating" or "updating", for the text.
@@ -123,9 +123,9 @@ def check_code_source(code: Parameters, doing: str) -> None:
     in_s3 = any(code.get(name) for name in ("S3Bucket", "S3Key", "S3ObjectVersion"))
     if in_s3 and "ZipFile" in code:
         raise errors.InvalidParameterValue("Please do not provide other FunctionCode parameters when providing a ZipFile.")
-    if in_s3 or code.get("S3ObjectStorageMode") == "REFERENCE":
-        raise errors.unsupported("Code in Amazon S3 (S3Bucket and S3Key)")
-    if "ZipFile" not in code:
+    if code.get("S3ObjectStorageMode") == "REFERENCE":
+        raise errors.unsupported("S3ObjectStorageMode REFERENCE")
+    if "ZipFile" not in code and not (code.get("S3Bucket") and code.get("S3Key")):
         raise errors.InvalidParameterValue("Please provide a source for function code.")
     if code.get("SourceKMSKeyArn"):
         raise errors.unsupported("SourceKMSKeyArn")
