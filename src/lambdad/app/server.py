@@ -46,6 +46,7 @@ from lambdad.services.lambda_.preparation import Preparation
 from lambdad.services.lambda_.provisioned_concurrency import ProvisionedConcurrencyConfigs
 from lambdad.services.lambda_.registry import Registry
 from lambdad.services.lambda_.rules import snap_start
+from lambdad.services.lambda_.s3_code import S3Code
 from lambdad.services.lambda_.service import LambdaService
 from lambdad.services.logs import app as logs_app
 from lambdad.services.outbox import Outbox
@@ -180,7 +181,8 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         new_request_id = RequestIds()
         neighbours = Neighbourhood(elsewhere, new_request_id, own_endpoint)
         outbox = Outbox(database, neighbours, now_ms)
-        logs = logs_app.LogsService(database, now_ms)
+        logs = logs_app.LogsService(database, now_ms, outbox=outbox, neighbours=neighbours)
+        await logs.load()
         around = Surroundings(database, outbox, now_ms, spawn=spawn, endpoint=own_endpoint)
         await around.open()
         plane = DataPlane(
@@ -206,10 +208,12 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         registry.alias_in_effect = provisioning.alias_in_effect
         provisioning.resume(registry.everything())
         plane.runtimes_in_use = lambda: {_kind(function.latest) for function in registry.everything() if function.latest.runtime}
+        s3_code = S3Code(neighbours)
         layers = Layers(
             database,
             registry,
             code,
+            objects=s3_code,
             link=lambda context, sha256: links.link(context.endpoint, sha256, now_ms()),
             now_ms=now_ms,
         )
@@ -223,6 +227,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             layers,
             links,
             world,
+            objects=s3_code,
             architectures={ARCHITECTURES.get(platform.machine().lower(), "x86_64")},
             chapters=(
                 layers,
