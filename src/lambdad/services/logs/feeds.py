@@ -1,5 +1,6 @@
 """What subscription filters want is put on its way to their functions, in the transaction that stores the events."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
@@ -49,6 +50,9 @@ class Feeds:
     def __init__(self, database: Database, outbox: Outbox) -> None:
         self._database = database
         self._outbox = outbox
+        self.changing = asyncio.Lock()
+        """Held by whoever changes filters, from before his write until he has called `replace` or `forget`: the last to write is the
+        last to be heard."""
         self._by_group: dict[_GroupKey, tuple[rules.Feed, ...]] = {}  # its values are never changed in place: other threads read them
 
     async def load(self) -> None:

@@ -94,8 +94,9 @@ class Groups:
             connection.run(queries.delete_metric_filters, group_id=group.id)
             connection.run(queries.insert_discard, group_id=group.id, stream_id=None)
 
-        await self._database.write(delete)
-        self._feeds.forget(ctx.account, ctx.region, name)
+        async with self._feeds.changing:
+            await self._database.write(delete)
+            self._feeds.forget(ctx.account, ctx.region, name)
         await retention.remove_discarded(self._database, rounds=retention.ROUNDS_OF_REQUEST)
         return {}
 

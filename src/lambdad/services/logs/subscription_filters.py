@@ -3,6 +3,7 @@
 What filters do to events is in `feeds`.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -78,7 +79,7 @@ class SubscriptionFilters:
             )
             return _of_group(connection, group)
 
-        self._use(ctx, group_name, await self._database.write(put))
+        await self._change(ctx, group_name, put)
         return {}
 
     async def describe_subscription_filters(self, ctx: CallContext, request: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +118,7 @@ class SubscriptionFilters:
                 raise errors.SubscriptionFilterMissing
             return _of_group(connection, group)
 
-        self._use(ctx, group_name, await self._database.write(delete))
+        await self._change(ctx, group_name, delete)
         return {}
 
     async def _try(self, ctx: CallContext, group_name: str, destination_arn: str, now_ms: int) -> None:
@@ -130,8 +131,11 @@ class SubscriptionFilters:
                 raise errors.ServiceUnavailable from refused
             raise errors.CannotExecute from refused
 
-    def _use(self, ctx: CallContext, group_name: str, rows: list[Row]) -> None:
-        self._feeds.replace(ctx.account, ctx.region, group_name, [feeds.feed_of(row) for row in rows])
+    async def _change(self, ctx: CallContext, group_name: str, work: Callable[[Connection], list[Row]]) -> None:
+        """Change filters in the database, and use what is left of the group's from then on."""
+        async with self._feeds.changing:
+            rows = await self._database.write(work)
+            self._feeds.replace(ctx.account, ctx.region, group_name, [feeds.feed_of(row) for row in rows])
 
 
 def _page(connection: Connection, group: Row, after: str, prefix: str, limit: int) -> list[Row]:
