@@ -13,6 +13,7 @@ import itertools
 import random
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ async def measure(events: int, streams: int, directory: Path) -> None:
     path = directory / f"{streams}.db"
     async with open_database(sqlite_url(path), migrations=[migrations(), outbox.migrations()], now_ms=clock.now_ms) as database:
         deliveries = outbox.Outbox(database, Willing(), clock.now_ms)
-        logs = LogsService(database, clock.now_ms, outbox=deliveries, neighbours=Willing())
+        logs = LogsService(database, clock.now_ms, outbox=deliveries, neighbours=Willing(), new_uuid=lambda: str(uuid.uuid4()))
         print(f"--- {events:,} events in {streams:,} streams, written out every 1,000 events")
         with Stopwatch("append and flush") as watch:
             watch.events = await append_all(logs, invokes, names)

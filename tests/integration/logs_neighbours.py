@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,6 +44,13 @@ class FakeNeighbours:
         if self.refusal is not None:
             raise self.refusal
         return {"StatusCode": 202}
+
+
+_numbers = itertools.count(1)
+
+
+def new_uuid() -> str:
+    return f"00000000-0000-4000-8000-{next(_numbers):012x}"
 
 
 def unpacked(payload: bytes) -> dict[str, Any]:

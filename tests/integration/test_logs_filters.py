@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from logs_neighbours import FakeNeighbours, FakeOutbox, unpacked
+from logs_neighbours import FakeNeighbours, FakeOutbox, new_uuid, unpacked
 
 from lambdad.model.errors import AwsError
 from lambdad.model.ids import AccountId, Region, RequestId
@@ -34,7 +34,7 @@ class Logs:
         self.database = database
         self.outbox = FakeOutbox()
         self.neighbours = FakeNeighbours()
-        self.service = LogsService(database, lambda: START_MS, outbox=self.outbox, neighbours=self.neighbours)
+        self.service = LogsService(database, lambda: START_MS, outbox=self.outbox, neighbours=self.neighbours, new_uuid=new_uuid)
 
     async def __call__(self, operation: str, *, account: str = "000000000000", **request: Any) -> Any:
         ctx = CallContext(

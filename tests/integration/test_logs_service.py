@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from logs_neighbours import FakeNeighbours, FakeOutbox
+from logs_neighbours import FakeNeighbours, FakeOutbox, new_uuid
 
 from lambdad.model.errors import AwsError
 from lambdad.model.ids import AccountId, Region, RequestId
@@ -57,7 +57,7 @@ class Logs:
 async def logs(database_url: str) -> AsyncIterator[Logs]:
     clock = Clock()
     async with open_database(database_url, migrations=[migrations()], now_ms=clock) as database:
-        service = LogsService(database, clock, outbox=FakeOutbox(), neighbours=FakeNeighbours(), groups_max=8)
+        service = LogsService(database, clock, outbox=FakeOutbox(), neighbours=FakeNeighbours(), new_uuid=new_uuid, groups_max=8)
         yield Logs(service, clock)
         await service.store.flush()
 

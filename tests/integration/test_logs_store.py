@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from logs_neighbours import FakeNeighbours, FakeOutbox
+from logs_neighbours import FakeNeighbours, FakeOutbox, new_uuid
 
 from lambdad.model.ids import AccountId, Region, RequestId
 from lambdad.services.logs.app import LogsService, migrations
@@ -53,7 +53,13 @@ async def database(database_url: str) -> AsyncIterator[FaultyDatabase]:
 @pytest.fixture
 def logs(database: FaultyDatabase) -> LogsService:
     return LogsService(
-        database, lambda: START_MS, outbox=FakeOutbox(), neighbours=FakeNeighbours(), buffer_bytes=1_000, flush_interval_s=0.001
+        database,
+        lambda: START_MS,
+        outbox=FakeOutbox(),
+        neighbours=FakeNeighbours(),
+        new_uuid=new_uuid,
+        buffer_bytes=1_000,
+        flush_interval_s=0.001,
     )  # type: ignore[arg-type]  # a fake
 
 
@@ -189,16 +195,19 @@ async def test_events_survive_a_new_start(database_url: str) -> None:
     """What was flushed is there after the database was closed and opened again."""
     for expected in (["m"], ["m", "m"]):
         async with open_database(database_url, migrations=[migrations()], now_ms=lambda: START_MS) as database:
-            logs = LogsService(database, lambda: START_MS, outbox=FakeOutbox(), neighbours=FakeNeighbours())
+            logs = LogsService(database, lambda: START_MS, outbox=FakeOutbox(), neighbours=FakeNeighbours(), new_uuid=new_uuid)
             logs.store.append(*KEY, [(START_MS, "m")])
             await logs.store.flush()
         async with open_database(database_url, migrations=[migrations()], now_ms=lambda: START_MS) as database:
-            assert await stored(LogsService(database, lambda: START_MS, outbox=FakeOutbox(), neighbours=FakeNeighbours())) == expected
+            assert (
+                await stored(LogsService(database, lambda: START_MS, outbox=FakeOutbox(), neighbours=FakeNeighbours(), new_uuid=new_uuid))
+                == expected
+            )
 
 
 async def test_large_batches_are_packed_in_a_thread(database: FaultyDatabase) -> None:
     """Many events at once are written whole."""
-    logs = LogsService(database, lambda: START_MS, outbox=FakeOutbox(), neighbours=FakeNeighbours())  # type: ignore[arg-type]  # a fake
+    logs = LogsService(database, lambda: START_MS, outbox=FakeOutbox(), neighbours=FakeNeighbours(), new_uuid=new_uuid)  # type: ignore[arg-type]  # a fake
     for stream in ("a", "b"):
         logs.store.append(*KEY[:3], stream, [(START_MS + number, "x" * 100) for number in range(1_000)])
     assert len(await stored(logs)) == 2_000

@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from logs_neighbours import FakeNeighbours, FakeOutbox
+from logs_neighbours import FakeNeighbours, FakeOutbox, new_uuid
 
 from lambdad.kit import clock
 from lambdad.model.errors import AwsError
@@ -82,7 +82,7 @@ class Served:
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with open_database(sqlite_url(tmp_path / "logs.db"), migrations=[migrations()], now_ms=clock.now_ms) as database:
         neighbours = FakeNeighbours()
-        logs = LogsService(database, clock.now_ms, outbox=FakeOutbox(), neighbours=neighbours)
+        logs = LogsService(database, clock.now_ms, outbox=FakeOutbox(), neighbours=neighbours, new_uuid=new_uuid)
         frontend = Frontend(
             {"logs": logs.service()}, Authenticator(StaticCredentials([]), Mode.OPEN, clock.now_ms), RequestIds(), clock.now_ms
         )

@@ -181,7 +181,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         new_request_id = RequestIds()
         neighbours = Neighbourhood(elsewhere, new_request_id, own_endpoint)
         outbox = Outbox(database, neighbours, now_ms)
-        logs = logs_app.LogsService(database, now_ms, outbox=outbox, neighbours=neighbours)
+        logs = logs_app.LogsService(database, now_ms, outbox=outbox, neighbours=neighbours, new_uuid=lambda: str(uuid.uuid4()))
         await logs.load()
         around = Surroundings(database, outbox, now_ms, spawn=spawn, endpoint=own_endpoint)
         await around.open()
@@ -274,6 +274,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         for work in around.runs():
             daemon(work)
         daemon(logs.store.run())
+        daemon(logs.exports.run())
         running_events = daemon(events.run())
         daemon(_housekeeping(plane, registry, layers, code, bytecode))
         try:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from lambdad.kit.clock import NowMs
 from lambdad.services.logs import ingestion, retention
 from lambdad.services.logs.events import Events
+from lambdad.services.logs.export_tasks import ExportTasks
 from lambdad.services.logs.feeds import Feeds, Outbox
 from lambdad.services.logs.groups import Groups
 from lambdad.services.logs.ingestion import LogStore
@@ -39,11 +41,13 @@ class LogsService:
         database: opened with `migrations`.
         now_ms: the clock.
         outbox: delivers events to subscribers; opened with the same database.
-        neighbours: to try subscribers by.
+        neighbours: to try subscribers by, and to export to S3.
+        new_uuid: a random UUID, lower case with hyphens.
         buffer_bytes, flush_interval_s: of the `LogStore`.
         groups_max: how many groups an account may have in a region.
 
-    `load` comes first. `run` and ``store.run`` are to be kept running; after both have been cancelled, ``store.flush`` writes out the rest.
+    `load` comes first. `run`, ``store.run`` and ``exports.run`` are to be kept running; after they have been cancelled, ``store.flush``
+    writes out the rest.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class LogsService:
         *,
         outbox: Outbox,
         neighbours: Neighbours,
+        new_uuid: Callable[[], str],
         buffer_bytes: int = ingestion.BUFFER_BYTES,
         flush_interval_s: float = ingestion.FLUSH_INTERVAL_S,
         groups_max: int = limits.GROUPS,
@@ -68,6 +73,7 @@ class LogsService:
         self._subscription_filters = SubscriptionFilters(database, self.store, self._feeds, neighbours, now_ms)
         self._metric_filters = MetricFilters(database, self.store, now_ms)
         self._resource_policies = ResourcePolicies(database, now_ms)
+        self.exports = ExportTasks(database, self.store, neighbours, now_ms, new_uuid)
 
     async def load(self) -> None:
         """Read the subscription filters that there are; to be called before events come."""
@@ -103,6 +109,7 @@ class LogsService:
                 **self._subscription_filters.handlers(),
                 **self._metric_filters.handlers(),
                 **self._resource_policies.handlers(),
+                **self.exports.handlers(),
             },
         )
 

@@ -5,7 +5,8 @@ AwsError
 ├── InvalidFilterPattern    the same code; a filter pattern cannot be read
 ├── GroupExists, StreamExists       "ResourceAlreadyExistsException"
 ├── GroupMissing, StreamMissing     "ResourceNotFoundException"
-├── SubscriptionFilterMissing, MetricFilterMissing, ResourcePolicyMissing   the same code
+├── SubscriptionFilterMissing, MetricFilterMissing, ResourcePolicyMissing, ExportTaskMissing   the same code
+├── InvalidOperation        "InvalidOperationException": the resource's state does not allow it
 ├── LimitExceeded           "LimitExceededException"
 ├── TooManyTags             "TooManyTagsException"
 ├── DeletionProtected       "ValidationException": the group must not be deleted
@@ -77,8 +78,22 @@ class ResourcePolicyMissing(AwsError):
         super().__init__("ResourceNotFoundException", f"Policy with name [{name}] does not exist.")
 
 
+class ExportTaskMissing(AwsError):
+    """There is no export of that id in the account and region."""
+
+    def __init__(self) -> None:
+        super().__init__("ResourceNotFoundException", "The specified export task does not exist.")
+
+
+class InvalidOperation(AwsError):
+    """The state of a resource does not allow what is to be done with it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("InvalidOperationException", message)
+
+
 class LimitExceeded(AwsError):
-    """There are as many groups, filters or policies as there may be."""
+    """There are as many groups, filters, policies or exports under way as there may be."""
 
     def __init__(self) -> None:
         super().__init__("LimitExceededException", "Resource limit exceeded.")

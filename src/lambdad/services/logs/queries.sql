@@ -308,3 +308,39 @@ SELECT * FROM log_resource_policies WHERE account = :account AND region = :regio
 -- name: delete_resource_policy
 -- Remove a resource policy.
 DELETE FROM log_resource_policies WHERE account = :account AND region = :region AND name = :name;
+
+-- name: insert_export_task
+-- Begin an export.
+INSERT INTO log_export_tasks (task_id, account, region, name, group_name, stream_prefix, from_ms, to_ms, destination, destination_prefix,
+    status, message, created_at_ms, completed_at_ms)
+VALUES (:task_id, :account, :region, :name, :group_name, :stream_prefix, :from_ms, :to_ms, :destination, :destination_prefix,
+    :status, '', :created_at_ms, NULL);
+
+-- name: has_export_task_under_way
+-- Say whether an account exports something in a region.
+SELECT task_id FROM log_export_tasks WHERE account = :account AND region = :region AND completed_at_ms IS NULL LIMIT 1;
+
+-- name: next_export_task
+-- The export that was begun first and is not done.
+SELECT * FROM log_export_tasks WHERE completed_at_ms IS NULL ORDER BY id LIMIT 1;
+
+-- name: get_export_task
+-- Find an export.
+SELECT * FROM log_export_tasks WHERE account = :account AND region = :region AND task_id = :task_id;
+
+-- name: export_tasks
+-- A page of an account's exports, the newest first.
+SELECT * FROM log_export_tasks
+WHERE account = :account AND region = :region AND id < :before AND (:status = '' OR status = :status)
+ORDER BY id DESC LIMIT :limit;
+
+-- name: set_export_status
+-- Note how far an export is, if it is where it is believed to be.
+UPDATE log_export_tasks SET status = :status, message = :message, completed_at_ms = :completed_at_ms
+WHERE id = :id AND status = :believed;
+
+-- name: forget_export_tasks
+-- Remove an account's oldest exports, all but a number of them.
+DELETE FROM log_export_tasks WHERE completed_at_ms IS NOT NULL AND id IN (
+    SELECT id FROM log_export_tasks WHERE account = :account AND region = :region ORDER BY id DESC LIMIT 1000 OFFSET :kept
+);

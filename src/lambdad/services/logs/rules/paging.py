@@ -10,6 +10,7 @@ from lambdad.services.logs import errors
 
 _EVENTS_TOKEN: Final = re.compile(r"([fb])/([0-9]{1,80})/s", re.ASCII)
 _FILTER_TOKEN: Final = re.compile(r"([fb])([0-9]{1,80})", re.ASCII)
+_NUMBER_TOKEN: Final = re.compile(r"i([0-9]{1,18})", re.ASCII)
 _LAST_EVENT_TOKEN: Final = re.compile(r"([0-9]{1,18}):(.*)", re.ASCII | re.DOTALL)
 
 
@@ -107,6 +108,23 @@ def parse_filter_name_token(token: str) -> tuple[str, str]:
     if not name.startswith("m") or not colon:
         raise invalid_token()
     return name[1:], group
+
+
+def number_token(number: int) -> str:
+    """Write the token of a list in order of numbers: the last that was given."""
+    return _wrap(f"i{number}")
+
+
+def parse_number_token(token: str) -> int:
+    """Read a token written by `number_token`.
+
+    Raises:
+        InvalidParameter: it is none.
+    """
+    match = _NUMBER_TOKEN.fullmatch(_unwrap(token))
+    if match is None:
+        raise invalid_token()
+    return int(match[1])
 
 
 def _wrap(text: str) -> str:
