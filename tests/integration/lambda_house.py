@@ -69,7 +69,8 @@ class NaiveLayers:
 class House:
     """The service in one piece, restartable over the same database."""
 
-    def __init__(self, registry: Registry, code: NaiveCode, service: LambdaService) -> None:
+    def __init__(self, opened: database.Database, registry: Registry, code: NaiveCode, service: LambdaService) -> None:
+        self.database = opened
         self.registry = registry
         self.code = code
         self.handlers = service.service().handlers
@@ -136,6 +137,7 @@ async def open_house(url: str, code: NaiveCode | None = None) -> AsyncIterator[H
             preparation.resume()
             links = CodeLinks(b"k" * 32)
             yield House(
+                opened,
                 registry,
                 code,
                 LambdaService(registry, code, NaiveLayers(), links, world, architectures=frozenset({"x86_64"})),
