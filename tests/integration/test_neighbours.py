@@ -84,10 +84,10 @@ async def test_a_handler_is_called_for_the_origin() -> None:
 async def test_input_is_validated_as_a_clients() -> None:
     """What breaks the model never reaches the handler; services that are not AWS's are not validated."""
     recorder = Recorder()
-    neighbours = neighbourhood(recorder.service("sqs", "SendMessage"), recorder.service("sns-http", "Post"))
+    neighbours = neighbourhood(recorder.service("logs", "CreateLogGroup"), recorder.service("sns-http", "Post"))
     with pytest.raises(AwsError) as caught:
-        await neighbours.call(ORIGIN, "sqs", "SendMessage", {"QueueUrl": "u"})
-    assert caught.value.status == 400 and "messageBody" in str(caught.value)
+        await neighbours.call(ORIGIN, "logs", "CreateLogGroup", {})
+    assert caught.value.status == 400 and "logGroupName" in str(caught.value)
     assert recorder.calls == []
     await neighbours.call(ORIGIN, "sns-http", "Post", {"Anything": b"goes"})
     assert recorder.calls[0][1] == {"Anything": b"goes"}
