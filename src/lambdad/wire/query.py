@@ -53,7 +53,7 @@ SQS_TRAITS: Mapping[str, Mapping[str, Any]] = {
 }
 
 # What errors say in this protocol, where that is not what they say in the other.
-_MESSAGES = {("sqs", "QueueDoesNotExist"): "The specified queue does not exist for this wsdl version."}
+_MESSAGES = {("sqs", "The specified queue does not exist."): "The specified queue does not exist for this wsdl version."}
 
 
 def action_of(request: Request) -> str:
@@ -150,7 +150,7 @@ class Query:
 
     def _write_failure(self, failure: Failure, parts: Parts) -> None:
         parts.append(f"<Code>{escape(failure.code)}</Code>")
-        message = _MESSAGES.get((self._model.service, failure.name), failure.message)
+        message = _MESSAGES.get((self._model.service, failure.message or ""), failure.message)
         if message is not None:
             parts.append(f"<Message>{escape(message)}</Message>")
         members = {name: value for name, value in failure.members.items() if name.lower() != "message"}
