@@ -319,3 +319,79 @@ def test_the_aws_cli_works_through_a_topics_life(lambdad: Lambdad, tmp_path: Pat
     aws("unsubscribe", "--subscription-arn", subscription["SubscriptionArn"])
     aws("delete-topic", "--topic-arn", arn)
     assert aws("list-topics") == {"Topics": []}
+
+
+def make_queue(sqs: Any, name: str, **attributes: str) -> tuple[str, str]:
+    """Make a queue into which SNS may write; returns its URL and ARN."""
+    url: str = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    arn: str = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    statement = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    return url, arn
+
+
+def test_queues_get_envelopes_raw_messages_and_order(lambdad: Lambdad) -> None:
+    """A FIFO topic with FIFO queues: groups in order, each message once, raw and in an envelope, filtered."""
+    sns, sqs = lambdad.client("sns"), lambdad.client("sqs")
+    name = f"orders-{os.urandom(3).hex()}"
+    topic = sns.create_topic(Name=f"{name}.fifo", Attributes={"FifoTopic": "true"})["TopicArn"]
+
+    def subscribed(suffix: str, **attributes: str) -> str:
+        url, arn = make_queue(sqs, f"{name}-{suffix}.fifo", FifoQueue="true")
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
+        return url
+
+    enveloped = subscribed("enveloped")
+    raw = subscribed("raw", RawMessageDelivery="true", FilterPolicy='{"kind":["even"]}')
+    for number in range(20):
+        attributes = {"kind": {"DataType": "String", "StringValue": "odd" if number % 2 else "even"}}
+        for _ in range(2):  # the second is a duplicate
+            sns.publish(
+                TopicArn=topic,
+                Message=str(number),
+                MessageGroupId="g",
+                MessageDeduplicationId=f"d{number}",
+                MessageAttributes=attributes,
+            )
+
+    def receive(url: str, count: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            answer = sqs.receive_message(
+                QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5, AttributeNames=["All"], MessageAttributeNames=["All"]
+            )
+            assert "Messages" in answer, f"only {len(found)} came"
+            for message in answer["Messages"]:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                found.append(message)
+        assert "Messages" not in sqs.receive_message(QueueUrl=url)
+        return found
+
+    bodies = [json.loads(message["Body"]) for message in receive(enveloped, 20)]
+    assert [body["Message"] for body in bodies] == [str(number) for number in range(20)]
+    assert [body["SequenceNumber"] for body in bodies] == sorted(body["SequenceNumber"] for body in bodies)
+    messages = receive(raw, 10)
+    assert [message["Body"] for message in messages] == [str(number) for number in range(0, 20, 2)]
+    assert messages[0]["MessageAttributes"]["kind"]["StringValue"] == "even"
+    assert (messages[0]["Attributes"]["MessageGroupId"], messages[0]["Attributes"]["MessageDeduplicationId"]) == ("g", "d0")
+    for url in (enveloped, raw):
+        sqs.delete_queue(QueueUrl=url)
+    sns.delete_topic(TopicArn=topic)
+
+
+def test_what_a_function_may_not_get_is_in_the_dead_letter_queue(lambdad: Lambdad, topic: str) -> None:
+    """Without the function, or a permission to invoke it, the message and the reason are in the subscription's queue."""
+    sns, sqs = lambdad.client("sns"), lambdad.client("sqs")
+    url, arn = make_queue(sqs, f"dead-{os.urandom(3).hex()}")
+    sns.subscribe(
+        TopicArn=topic,
+        Protocol="lambda",
+        Endpoint="arn:aws:lambda:us-east-1:000000000000:function:nobody",
+        Attributes={"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn})},
+    )
+    published = sns.publish(TopicArn=topic, Message="m")
+    [message] = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=10, MessageAttributeNames=["All"])["Messages"]
+    assert json.loads(message["Body"])["MessageId"] == published["MessageId"]
+    assert message["MessageAttributes"]["ErrorCode"]["StringValue"] == "ResourceNotFoundException"
+    sqs.delete_queue(QueueUrl=url)
