@@ -5,7 +5,7 @@ import than the server takes to start.
 
 Where it posts to is a stranger's choice, so: names are resolved here, and the address that was checked is the one that is connected to;
 what clouds answer at to programs on a machine is never connected to; certificates are verified; redirects are not followed; of the
-answer nothing is kept but the status.
+answer nothing is kept but the status. How many posts are under way at once is bounded by the outbox.
 
 Source: RFC 9112; SNS Developer Guide, "Sending messages to HTTP/S endpoints".
 """
@@ -29,9 +29,6 @@ from lambdad.services.sns.rules import addresses, endpoints
 TIMEOUT_S: Final = 15.0
 """For all of one post: name, connection, request, answer."""
 
-POSTS_MAX: Final = 64
-"""Posts under way at once; further ones wait."""
-
 _HEAD_BYTES: Final = 64 * 1024
 _DRAINED_BYTES: Final = 64 * 1024  # of an answer's body, so that who sends it is not cut off in the middle
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r\n")
@@ -49,7 +46,6 @@ class HttpEndpoints:
     def __init__(self, *, timeout_s: float = TIMEOUT_S, trusted: str | None = None) -> None:
         self._timeout_s = timeout_s
         self._trusted = trusted
-        self._room = asyncio.Semaphore(POSTS_MAX)
 
     def service(self) -> Service:
         """Return the operations for the neighbours."""
@@ -65,14 +61,13 @@ class HttpEndpoints:
         Raises:
             DeliveryFailed: the answer was not 2xx, or there was none; its status tells whether another try is worth it.
         """
-        async with self._room:
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    status = await self._post(request["Url"], request["Headers"], request["Body"])
-            except TimeoutError as error:
-                raise errors.DeliveryFailed("HttpTimeout", f"no answer within {self._timeout_s:g} s", 504) from error
-            except (OSError, EOFError, ssl.SSLError, asyncio.LimitOverrunError, ValueError) as error:
-                raise errors.DeliveryFailed("HttpUnreachable", f"{type(error).__name__}: {error}", 503) from error
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                status = await self._post(request["Url"], request["Headers"], request["Body"])
+        except TimeoutError as error:
+            raise errors.DeliveryFailed("HttpTimeout", f"no answer within {self._timeout_s:g} s", 504) from error
+        except (OSError, EOFError, ssl.SSLError, asyncio.LimitOverrunError, ValueError) as error:
+            raise errors.DeliveryFailed("HttpUnreachable", f"{type(error).__name__}: {error}", 503) from error
         if status >= 300:
             raise _refusal(status)
         return {}
@@ -84,10 +79,8 @@ class HttpEndpoints:
         assert parts.hostname is not None, "it is a URL"
         is_tls = parts.scheme.lower() == "https"
         port = parts.port or (443 if is_tls else 80)
-        address = await _resolve(parts.hostname, port)
-        tls = self._tls if is_tls else None
-        reader, writer = await asyncio.open_connection(
-            address, port, ssl=tls, server_hostname=parts.hostname if is_tls else None, limit=_HEAD_BYTES
+        reader, writer = await _connect(
+            await _resolve(parts.hostname, port), port, self._tls if is_tls else None, parts.hostname if is_tls else None
         )
         try:
             writer.write(_head(url, headers, len(body)) + body)
@@ -106,14 +99,27 @@ class HttpEndpoints:
         return ssl.create_default_context(cafile=self._trusted)
 
 
-async def _resolve(host: str, port: int) -> str:
-    """Return an address to connect to; none, if one of the host's addresses is where nothing may be posted."""
+async def _resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a host; none, if one of them is where nothing may be posted."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    candidates = [str(each[4][0]) for each in found]
+    candidates = list(dict.fromkeys(str(each[4][0]) for each in found))
     for candidate in candidates:
         if addresses.is_forbidden(candidate):
             raise errors.DeliveryFailed("HttpForbidden", f"messages are never posted to {candidate}", 400)
-    return candidates[0]
+    return candidates
+
+
+async def _connect(
+    candidates: list[str], port: int, tls: ssl.SSLContext | None, name: str | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the first of the addresses that takes a connection."""
+    failure: OSError = OSError("the host has no address")
+    for candidate in candidates:
+        try:
+            return await asyncio.open_connection(candidate, port, ssl=tls, server_hostname=name, limit=_HEAD_BYTES)
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 def _head(url: str, headers: Mapping[str, str], length: int) -> bytes:

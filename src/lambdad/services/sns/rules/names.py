@@ -1,5 +1,6 @@
 """ARNs and names of topics and subscriptions, and the ARNs of what subscribes."""
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -84,12 +85,14 @@ def parse_subscription(arn: str) -> Resource:
     return Resource(arn=match["topic"], account=match["account"], region=match["region"], name=match["name"])
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_queue(arn: str) -> Resource | None:
     """Take a queue's ARN apart; None where it is none."""
     match = _QUEUE.fullmatch(arn)
     return _resource(match) if match is not None else None
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_function(arn: str) -> Resource | None:
     """Take a function's ARN apart; None where it is none."""
     match = _FUNCTION.fullmatch(arn)

@@ -120,8 +120,7 @@ def envelope(begin: str, notice: Notice, endpoint: str, subscription_arn: str) -
     end = ""
     if notice.attributes:
         listed = ",\n".join(
-            f"    {_json(name)} : {json.dumps(value, separators=(',', ':'), ensure_ascii=False)}"
-            for name, value in message_attributes.in_envelope(notice.attributes).items()
+            f"    {_json(name)} : {_compact_json(value)}" for name, value in message_attributes.in_envelope(notice.attributes).items()
         )
         end = f',\n  "MessageAttributes" : {{\n{listed}\n  }}'
     return f"{begin},\n{_lines(members)}{end}\n}}"
@@ -165,5 +164,5 @@ def _lines(members: Mapping[str, str]) -> str:
     return ",\n".join(f"  {_json(name)} : {_json(value)}" for name, value in members.items())
 
 
-def _json(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+_json = json.JSONEncoder(ensure_ascii=False).encode
+_compact_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
