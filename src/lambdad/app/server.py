@@ -36,6 +36,7 @@ from lambdad.services.lambda_.async_events import AsyncEvents
 from lambdad.services.lambda_.bytecode import Bytecode
 from lambdad.services.lambda_.code import Code
 from lambdad.services.lambda_.code_links import CodeLinks
+from lambdad.services.lambda_.event_invoke_configs import EventInvokeConfigs
 from lambdad.services.lambda_.functions import World
 from lambdad.services.lambda_.invoke import Invocations, Invoker
 from lambdad.services.lambda_.layer_permissions import LayerPermissions
@@ -215,7 +216,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         )
         await layers.load()
         invoker = Invoker(registry, plane, settings.account_concurrency, now_ms)
-        events = AsyncEvents(database, invoker, now_ms, settings.async_in_flight)
+        events = AsyncEvents(database, invoker, outbox, now_ms, settings.async_in_flight)
         unreserved_min = min(limits.UNRESERVED_CONCURRENT_EXECUTIONS_MIN, settings.account_concurrency // 10)
         lambda_ = LambdaService(
             registry,
@@ -229,6 +230,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
                 LayerPermissions(database, world.new_uuid),
                 Permissions(registry, world.new_uuid),
                 Invocations(invoker, events),
+                EventInvokeConfigs(registry, world),
                 ProvisionedConcurrencyConfigs(
                     registry, provisioning, world, account_limit=settings.account_concurrency, unreserved_min=unreserved_min
                 ),

@@ -16,7 +16,7 @@ from lambdad.model.ids import RequestId
 from lambdad.model.invocation import Invocation, Outcome, RestoreFailed, RuntimeUnavailable, SystemFailure, Throttled
 from lambdad.services.lambda_ import errors
 from lambdad.services.lambda_.registry import Registry, Target
-from lambdad.services.lambda_.rules import access, names, payloads
+from lambdad.services.lambda_.rules import access, event_invoke, names, payloads
 from lambdad.services.lambda_.rules.names import Named
 from lambdad.services.ports import CallContext, Handler, Origin
 
@@ -84,6 +84,11 @@ class Invoker:
     def resolve(self, key: FunctionKey, qualifier: str | None) -> Target:
         """Find what an invocation of a name runs; picks by an alias's weights. Raises what `Registry.resolve` raises."""
         return self._registry.resolve(key.account, key.region, key.name, qualifier, random.random())
+
+    def settings(self, key: FunctionKey, qualifier: str | None) -> event_invoke.Settings:
+        """Say how events are retried, and who hears of their ends; defaults for a function that is gone."""
+        function = self._registry.find(key)
+        return event_invoke.settings(function, qualifier) if function is not None else event_invoke.Settings()
 
     def require_permission(self, name: Named, origin: Origin) -> None:
         """
