@@ -134,7 +134,9 @@ def over_http(for_s: float, clients: int, *, is_fifo: bool) -> None:
         took_s, used_s = time.perf_counter() - start_s, _processor_s(server) - before_s
         process.join()
         kind = "FIFO" if is_fifo else "standard"
-        print(f"{kind}, {clients} clients over HTTP: {done / took_s:,.0f} messages/s, {used_s / done * 1e6:.0f} us of the server's for each")
+        print(
+            f"{kind}, {clients} clients over HTTP: {done / took_s:,.0f} messages/s, {used_s / done * 1e6:.0f} us of the server's for each"
+        )
 
 
 async def in_process(for_s: float, clients: int, *, is_fifo: bool) -> None:
@@ -154,7 +156,7 @@ async def in_process(for_s: float, clients: int, *, is_fifo: bool) -> None:
                 done = 0
                 while time.perf_counter() < until_s:
                     await handlers["SendMessageBatch"](CONTEXT, {**queue, "Entries": batch(is_fifo=is_fifo, start=number)})
-                    found = (await handlers["ReceiveMessage"](CONTEXT, {**queue, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 1}))
+                    found = await handlers["ReceiveMessage"](CONTEXT, {**queue, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 1})
                     messages = found.get("Messages", [])
                     entries = [{"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)]
                     if entries:

@@ -16,7 +16,7 @@ SERVICES = HERE.parent / "src" / "lambdad" / "services"
 PAGE = HERE / "operations-lambda.md"
 
 _REMARKS = {
-    "AddPermission": "stored and shown; nobody is refused by it yet",
+    "AddPermission": "asked when another service invokes; callers with an access key are not refused by it yet",
     "CreateFunction": "code as ZipFile; see [limits and differences](limits-and-differences.md)",
     "GetFunctionCodeSigningConfig": "always empty: there is no code signing",
     "GetFunctionRecursionConfig": "always Terminate, which is AWS's default; loops are not detected yet",
@@ -25,7 +25,7 @@ _REMARKS = {
     "InvokeAsync": "AWS's older form of an Event invoke, 256 KB",
     "ListTags": "of functions; no other resource that has tags is built",
     "PublishLayerVersion": "content as ZipFile",
-    "PutResourcePolicy": "stored and shown; nobody is refused by it yet",
+    "PutResourcePolicy": "as AddPermission",
     "TagResource": "functions only",
     "UntagResource": "functions only",
     "UpdateFunctionCode": "ZipFile and DryRun",

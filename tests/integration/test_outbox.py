@@ -64,11 +64,16 @@ class World:
         raise AssertionError(f"does not come: {self.outbox.statistics()}")
 
     async def settle(self) -> None:
-        """Wait until nothing is in memory though the table was looked at."""
-        for _ in range(3):
+        """Wait until nothing is in memory, and nothing is due."""
+        now_ms = self.now_ms
+        for _ in range(4000):
             self.outbox.wake()
-            await asyncio.sleep(0.01)
-            await self.until(lambda: not self.outbox.statistics().running and not self.outbox.statistics().waiting)
+            await asyncio.sleep(0.005)
+            statistics = self.outbox.statistics()
+            due = await self.database.read(lambda connection: rows.is_due(connection, now_ms))
+            if not (statistics.running or statistics.waiting or due):
+                return
+        raise AssertionError(f"does not settle: {self.outbox.statistics()}")
 
     @contextlib.asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:

@@ -4,9 +4,12 @@ from pathlib import Path
 
 from lambda_house import CONTEXT, open_house
 
+from lambdad.app.neighbours import Neighbourhood
 from lambdad.model.invocation import Invocation, Outcome
+from lambdad.server.request_ids import RequestIds
 from lambdad.services.lambda_.async_events import AsyncEvents
 from lambdad.services.lambda_.invoke import Invocations, Invoker
+from lambdad.services.outbox import Outbox
 from lambdad.store.database import Database, sqlite_url
 
 
@@ -30,7 +33,9 @@ async def test_an_invocation_runs_no_sql(tmp_path: Path) -> None:
         database: Database = house.registry._database
         runner = Runner()
         invoker = Invoker(house.registry, runner, 1000, lambda: 0)
-        invocations = Invocations(invoker, AsyncEvents(database, invoker, lambda: 0))
+        invocations = Invocations(
+            invoker, AsyncEvents(database, invoker, Outbox(database, Neighbourhood({}, RequestIds(), ""), lambda: 0), lambda: 0)
+        )
         before = database.statistics()
         for qualifier in ("$LATEST", "1", "live"):
             answer = await invocations.invoke(CONTEXT, {"FunctionName": "f", "Qualifier": qualifier, "Payload": b"{}"})

@@ -36,6 +36,8 @@ CREATE: dict[str, Any] = {
     "Role": "arn:aws:iam::000000000000:role/r",
     "Code": {"ZipFile": b"zip"},
 }
+FIFO = "arn:aws:sqs:us-east-1:000000000000:q.fifo"
+DEAD_LETTER = "The provided dead letter target {} is invalid. It must be a standard Amazon SQS queue or a standard Amazon SNS topic."
 NOT_YET = "is not supported by lambdad yet."
 MOST = "value failed to satisfy constraint: Member must have value less than or equal to"
 
@@ -61,7 +63,8 @@ def created(**parameters: Any) -> FunctionVersion:
         ({"MemorySize": 10241}, f"'MemorySize' {MOST} 10240"),
         ({"EphemeralStorage": {"Size": 10241}}, f"'EphemeralStorage.Size' {MOST} 10240"),
         ({"VpcConfig": {"SubnetIds": ["subnet-1"]}}, f"VpcConfig {NOT_YET}"),
-        ({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}, f"DeadLetterConfig {NOT_YET}"),
+        ({"DeadLetterConfig": {"TargetArn": FIFO}}, DEAD_LETTER.format(FIFO)),
+        ({"DeadLetterConfig": {"TargetArn": "arn:aws:s3:::bucket"}}, DEAD_LETTER.format("arn:aws:s3:::bucket")),
         ({"SnapStart": {"ApplyOn": "PublishedVersions"}, "Runtime": "java21"}, f"SnapStart for java21 {NOT_YET}"),
         ({"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}, f"KMSKeyArn {NOT_YET}"),
         ({"FileSystemConfigs": [{"Arn": "a", "LocalMountPath": "/mnt/a"}]}, f"FileSystemConfigs {NOT_YET}"),

@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from lambdad.model.errors import AwsError
 from lambdad.model.ids import AccountId, Region
 from lambdad.services.outbox.delivery import DeadLetter, Delivery, decode, encode
-from lambdad.services.outbox.rules import dead_letters, retries
+from lambdad.services.outbox.rules import answers, dead_letters, retries
 from lambdad.services.outbox.rules.lanes import LANE_CHARACTERS, lane_of
 from lambdad.services.outbox.rules.retries import Condition, GiveUp, Retry
 from lambdad.services.outbox.rules.turns import Turns
@@ -221,3 +221,19 @@ def test_dead_lanes_leave_room() -> None:
     assert turns.wanted("sound") > 0
     turns.put("sound", "y")
     assert turns.take() == ("sound", "y")
+
+
+def test_parts_that_failed_are_found() -> None:
+    """An answer that says 200 and means no is an error of the part that failed, and as final as that is."""
+    assert answers.failure_in("PutEvents", {"FailedEntryCount": 0, "Entries": [{"EventId": "e"}]}) is None
+    assert answers.failure_in("SendMessage", {"MessageId": "m"}) is None
+    cases = [
+        ("PutEvents", {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "x"}]}, False),
+        ("PutEvents", {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "MalformedDetail", "ErrorMessage": "x"}]}, True),
+        ("SendMessageBatch", {"Successful": [], "Failed": [{"Id": "1", "Code": "X", "SenderFault": False}]}, False),
+        ("SendMessageBatch", {"Successful": [], "Failed": [{"Id": "1", "Code": "X", "SenderFault": True}]}, True),
+        ("PutRecords", {"Records": [{"ErrorCode": "ProvisionedThroughputExceededException"}]}, False),
+    ]
+    for operation, answer, is_final in cases:
+        error = answers.failure_in(operation, answer)
+        assert error is not None and retries.is_final(error) == is_final

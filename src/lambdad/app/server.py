@@ -37,6 +37,7 @@ from lambdad.services.lambda_.async_events import AsyncEvents
 from lambdad.services.lambda_.bytecode import Bytecode
 from lambdad.services.lambda_.code import Code
 from lambdad.services.lambda_.code_links import CodeLinks
+from lambdad.services.lambda_.event_invoke_configs import EventInvokeConfigs
 from lambdad.services.lambda_.functions import World
 from lambdad.services.lambda_.invoke import Invocations, Invoker
 from lambdad.services.lambda_.layer_permissions import LayerPermissions
@@ -235,8 +236,8 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         )
         await layers.load()
         invoker = Invoker(registry, plane, settings.account_concurrency, now_ms)
-        events = AsyncEvents(database, invoker, now_ms, settings.async_in_flight)
         sources = EventSources(database, registry, invoker, neighbours, world, spawn)
+        events = AsyncEvents(database, invoker, outbox, now_ms, settings.async_in_flight)
         unreserved_min = min(limits.UNRESERVED_CONCURRENT_EXECUTIONS_MIN, settings.account_concurrency // 10)
         lambda_ = LambdaService(
             registry,
@@ -252,6 +253,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
                 Permissions(registry, world.new_uuid),
                 Invocations(invoker, events),
                 sources.mappings,
+                EventInvokeConfigs(registry, world),
                 ProvisionedConcurrencyConfigs(
                     registry, provisioning, world, account_limit=settings.account_concurrency, unreserved_min=unreserved_min
                 ),

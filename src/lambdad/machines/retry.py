@@ -30,6 +30,11 @@ class Condition(StrEnum):
     ZERO_RESERVED_CONCURRENCY = "ZeroReservedConcurrency"
 
 
+def is_too_old(age_ms: int, maximum_event_age_ms: int) -> bool:
+    """Say whether an event has waited too long to be run at all."""
+    return age_ms > maximum_event_age_ms
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     delay_ms: int

@@ -156,6 +156,7 @@ class FunctionVersion:
     system_log_level: str | None = None  # only with JSON: DEBUG, INFO, WARN
     log_group: str
     snap_start: SnapStartApplyOn = SnapStartApplyOn.NONE
+    dead_letter_target: str = ""  # the ARN of a queue or a topic; "": none
     has_vpc_config: bool = False  # an empty VpcConfig was given, and is shown as AWS shows it
 
     state: State = State.PENDING
@@ -207,6 +208,17 @@ class ProvisionedConcurrency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventInvokeConfig:
+    """How asynchronous invocations are retried, and who hears of their ends."""
+
+    maximum_retry_attempts: int | None = None  # 0..2; None: the default
+    maximum_event_age_s: int | None = None  # 60..21,600; None: the default
+    on_success: str = ""  # the ARN of a destination; "": none
+    on_failure: str = ""
+    last_modified_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """A function with all that belongs to it; its invariants hold between any two changes.
 
@@ -226,6 +238,7 @@ class Function:
     tags: Mapping[str, str] = field(default_factory=dict)
     reserved_concurrency: int | None = None  # None: none reserved; 0: may not run
     provisioned: Mapping[str, ProvisionedConcurrency] = field(default_factory=dict)  # by version's number or alias's name
+    event_invoke_configs: Mapping[str, EventInvokeConfig] = field(default_factory=dict)  # by qualifier, ``$LATEST`` for the function
     next_version: int = 1  # never goes back, not even after deletion
 
     @property

@@ -8,7 +8,7 @@ from lambdad.model.function import Function
 from lambdad.services.lambda_ import errors
 from lambdad.services.lambda_.functions import World
 from lambdad.services.lambda_.registry import Change, Registry
-from lambdad.services.lambda_.rules import aliases, names, paging, presentation, provisioned, revisions
+from lambdad.services.lambda_.rules import aliases, event_invoke, names, paging, presentation, provisioned, revisions
 from lambdad.services.ports import CallContext, Handler
 
 Output = dict[str, Any]
@@ -94,6 +94,7 @@ class Aliases:
                 aliases={key: alias for key, alias in function.aliases.items() if key != gone},
                 policies={key: policy for key, policy in function.policies.items() if key != gone},
                 provisioned=provisioned.without(function, gone),
+                event_invoke_configs=event_invoke.without(function, gone),
             )
             return Change(remaining, {})
 

@@ -7,7 +7,8 @@ VALUES
 
 -- name: due_events
 -- Events whose time has come, the one waiting longest first.
-SELECT request_id, account, region, name, qualifier, payload, trace_id, accepted_at_ms, attempts, held_back
+SELECT request_id, account, region, name, qualifier, payload, trace_id, accepted_at_ms, attempts, held_back,
+    response, function_error, executed_version
 FROM lambda_async_event
 WHERE due_at_ms <= :now_ms
 ORDER BY due_at_ms, request_id
@@ -20,7 +21,8 @@ SELECT MIN(due_at_ms) AS due_at_ms FROM lambda_async_event WHERE due_at_ms > :no
 -- name: postpone_event
 -- Try an event again later.
 UPDATE lambda_async_event
-SET due_at_ms = :due_at_ms, attempts = :attempts, held_back = :held_back
+SET due_at_ms = :due_at_ms, attempts = :attempts, held_back = :held_back,
+    response = :response, function_error = :function_error, executed_version = :executed_version
 WHERE request_id = :request_id;
 
 -- name: delete_event

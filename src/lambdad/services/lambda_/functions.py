@@ -17,6 +17,7 @@ from lambdad.services.lambda_.registry import Change, Registry
 from lambdad.services.lambda_.rules import (
     aliases,
     configuration,
+    event_invoke,
     layers_used,
     lifecycle,
     names,
@@ -304,6 +305,7 @@ def _without_version(function: Function, version: str) -> Function:
         versions={number: kept for number, kept in function.versions.items() if number != version},
         policies={qualifier: policy for qualifier, policy in function.policies.items() if qualifier != version},
         provisioned=provisioned.without(function, version),
+        event_invoke_configs=event_invoke.without(function, version),
     )
 
 

@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from lambdad.kit.clock import NowMs
-from lambdad.model import limits
+from lambdad.model import arn, limits
 from lambdad.model.errors import AwsError
-from lambdad.model.function import FunctionKey, InvocationType, LogType
+from lambdad.model.function import LATEST, FunctionKey, InvocationType, LogType
 from lambdad.model.ids import RequestId
 from lambdad.model.invocation import Invocation, Outcome, RestoreFailed, RuntimeUnavailable, SystemFailure, Throttled
 from lambdad.services.lambda_ import errors
 from lambdad.services.lambda_.registry import Registry, Target
-from lambdad.services.lambda_.rules import names, payloads
-from lambdad.services.ports import CallContext, Handler
+from lambdad.services.lambda_.rules import access, event_invoke, names, payloads
+from lambdad.services.lambda_.rules.names import Named
+from lambdad.services.ports import CallContext, Handler, Origin
 
 INVOKE_ASYNC_BYTES = 262_144
 
@@ -84,6 +85,38 @@ class Invoker:
         """Find what an invocation of a name runs; picks by an alias's weights. Raises what `Registry.resolve` raises."""
         return self._registry.resolve(key.account, key.region, key.name, qualifier, random.random())
 
+    def settings(self, key: FunctionKey, qualifier: str | None) -> event_invoke.Settings:
+        """Say how events are retried, and who hears of their ends; defaults for a function that is gone."""
+        function = self._registry.find(key)
+        return event_invoke.settings(function, qualifier) if function is not None else event_invoke.Settings()
+
+    def require_permission(self, name: Named, origin: Origin) -> None:
+        """
+        Ask the resource policies of what is to be invoked whether a service may invoke it.
+
+        A version's or alias's own policy decides, and the function's, where that names qualified ARNs too.
+
+        Raises:
+            ResourceNotFound: there is no such function.
+            AccessDenied: no policy lets it in, or one keeps it out.
+        """
+        function = self._registry.find(name.key)
+        if function is None:
+            raise errors.function_not_found(arn.function(*name.key, name.qualifier or LATEST))
+        policies = function.policies
+        values = {
+            "aws:sourceaccount": str(origin.account),
+            "aws:principalservicename": origin.principal,
+            "aws:principalisawsservice": "true",
+        }
+        if origin.source_arn:
+            values["aws:sourcearn"] = origin.source_arn
+        request = {"principal": origin.principal, "action": access.INVOKE_FUNCTION, "resource": name.qualified_arn}
+        documents = [policies[key] for key in dict.fromkeys((name.qualifier or "", "")) if key in policies]
+        verdict = access.evaluate(documents, **request, values=values)
+        if verdict is not access.Verdict.ALLOWED:
+            raise errors.AccessDenied(access.refusal(verdict, **request))
+
     def new_trace_id(self) -> str:
         """Return a trace header for an invocation that came without one; it is not sampled."""
         drawn = f"{random.getrandbits(160):040x}"  # to be told apart, not to be secret
@@ -106,10 +139,10 @@ class Invocations:
         Run a function and wait for its answer, queue an event for it, or only check that it could be invoked.
 
         Raises:
-            AwsError: ResourceNotFound, ResourceConflict (not Active), InvalidRequestContent, RequestTooLarge,
+            AwsError: ResourceNotFound, AccessDenied, ResourceConflict (not Active), InvalidRequestContent, RequestTooLarge,
                 TooManyRequests with its reason, InvalidRuntime, SnapStartFailed, SnapStartTimeout, Service.
         """
-        named = names.named(context.account, context.region, request["FunctionName"], request.get("Qualifier"))
+        named = self._named(context, request)
         target = self._invoker.resolve(named.key, named.qualifier)
         invocation_type = request.get("InvocationType", InvocationType.REQUEST_RESPONSE)
         is_event = invocation_type == InvocationType.EVENT
@@ -145,11 +178,20 @@ class Invocations:
 
     async def invoke_async(self, context: CallContext, request: dict[str, Any]) -> dict[str, Any]:
         """Queue an event, by the older operation that AWS keeps for its earliest users."""
-        named = names.named(context.account, context.region, request["FunctionName"])
+        named = self._named(context, request)
         self._invoker.resolve(named.key, named.qualifier)
         payload = payloads.event(request.get("InvokeArgs", b""), INVOKE_ASYNC_BYTES)
         await self._queue.accept(named.key, named.qualifier, payload, context.request_id, self._invoker.new_trace_id())
         return {"Status": 202}
+
+    def _named(self, context: CallContext, request: dict[str, Any]) -> Named:
+        """Say what is to be invoked, and that a service that calls may do so."""
+        origin = context.origin
+        if origin is None or not origin.principal:
+            return names.named(context.account, context.region, request["FunctionName"], request.get("Qualifier"))
+        name = names.named_by_service(context.account, context.region, request["FunctionName"], request.get("Qualifier"))
+        self._invoker.require_permission(name, origin)
+        return name
 
 
 def too_many_requests(reason: str) -> AwsError:

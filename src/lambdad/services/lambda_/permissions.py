@@ -1,4 +1,4 @@
-"""Permissions: who else may use a function, one of its versions or aliases. Stored and shown here; enforced elsewhere.
+"""Permissions: who else may use a function, one of its versions or aliases. Stored and shown here; `invoke` asks them.
 
 AddPermission, RemovePermission and GetPolicy work on single statements, the ResourcePolicy operations on the whole document of
 the same resource. The policy is a part of its `Function`, so a change of it and the new RevisionId are one commit.

@@ -33,6 +33,30 @@ WHERE account = :account AND region = :region AND name = :name AND qualifier = :
 DELETE FROM lambda_provisioned_concurrency
 WHERE account = :account AND region = :region AND name = :name;
 
+-- name: all_event_invoke_configs
+SELECT account, region, name, qualifier, maximum_retry_attempts, maximum_event_age_s, on_success, on_failure, last_modified_ms
+FROM lambda_event_invoke_config;
+
+-- name: put_event_invoke_config
+INSERT INTO lambda_event_invoke_config
+    (account, region, name, qualifier, maximum_retry_attempts, maximum_event_age_s, on_success, on_failure, last_modified_ms)
+VALUES
+    (:account, :region, :name, :qualifier, :maximum_retry_attempts, :maximum_event_age_s, :on_success, :on_failure, :last_modified_ms)
+ON CONFLICT (account, region, name, qualifier) DO UPDATE SET
+    maximum_retry_attempts = excluded.maximum_retry_attempts,
+    maximum_event_age_s = excluded.maximum_event_age_s,
+    on_success = excluded.on_success,
+    on_failure = excluded.on_failure,
+    last_modified_ms = excluded.last_modified_ms;
+
+-- name: delete_event_invoke_config
+DELETE FROM lambda_event_invoke_config
+WHERE account = :account AND region = :region AND name = :name AND qualifier = :qualifier;
+
+-- name: delete_function_event_invoke_configs
+DELETE FROM lambda_event_invoke_config
+WHERE account = :account AND region = :region AND name = :name;
+
 -- name: put_function
 INSERT INTO lambda_function (account, region, name, serving, policies, tags, reserved_concurrency)
 VALUES (:account, :region, :name, :serving, :policies, :tags, :reserved_concurrency)

@@ -5,17 +5,18 @@ the JSON of its dataclass, so a field that is added later must have a default.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from lambdad.model.function import LATEST, Alias, Function, FunctionKey, FunctionVersion, ProvisionedConcurrency
+from lambdad.model.function import LATEST, Alias, EventInvokeConfig, Function, FunctionKey, FunctionVersion, ProvisionedConcurrency
 from lambdad.store import queries
 from lambdad.store.database import Connection
 
 
 class FunctionRows:
-    """The tables of functions, versions, aliases and provisioned concurrency."""
+    """The tables of functions, versions, aliases, provisioned concurrency and configurations of asynchronous invocation."""
 
     def __init__(self) -> None:
         self._queries = queries.load_queries("lambdad.services.lambda_", "queries.sql")
@@ -32,6 +33,15 @@ class FunctionRows:
         for row in connection.all(self._queries.all_provisioned_concurrency):
             value = ProvisionedConcurrency(requested=row["requested"], last_modified=row["last_modified"])
             provisioned[_key(row)][row["qualifier"]] = value
+        event_invoke: defaultdict[FunctionKey, dict[str, EventInvokeConfig]] = defaultdict(dict)
+        for row in connection.all(self._queries.all_event_invoke_configs):
+            event_invoke[_key(row)][row["qualifier"]] = EventInvokeConfig(
+                maximum_retry_attempts=row["maximum_retry_attempts"],
+                maximum_event_age_s=row["maximum_event_age_s"],
+                on_success=row["on_success"],
+                on_failure=row["on_failure"],
+                last_modified_ms=row["last_modified_ms"],
+            )
         numbering = self.numbering(connection)
         functions = []
         for row in connection.all(self._queries.all_functions):
@@ -51,6 +61,7 @@ class FunctionRows:
                     tags=msgspec.json.decode(row["tags"], type=dict[str, str]),
                     reserved_concurrency=row["reserved_concurrency"],
                     provisioned={qualifier: provisioned[key][qualifier] for qualifier in sorted(provisioned[key])},
+                    event_invoke_configs={qualifier: event_invoke[key][qualifier] for qualifier in sorted(event_invoke[key])},
                     next_version=numbering.get(key, 1),
                 )
             )
@@ -68,6 +79,7 @@ class FunctionRows:
             connection.run(self._queries.delete_function_versions, **place)
             connection.run(self._queries.delete_function_aliases, **place)
             connection.run(self._queries.delete_function_provisioned_concurrency, **place)
+            connection.run(self._queries.delete_function_event_invoke_configs, **place)
             return
         connection.run(
             self._queries.put_function,
@@ -82,6 +94,7 @@ class FunctionRows:
         self._save_versions(connection, place, _versions(old), _versions(new))
         self._save_aliases(connection, place, dict(old.aliases) if old is not None else {}, dict(new.aliases))
         self._save_provisioned(connection, place, dict(old.provisioned) if old is not None else {}, dict(new.provisioned))
+        self._save_event_invoke(connection, place, old.event_invoke_configs if old is not None else {}, new.event_invoke_configs)
 
     def _save_versions(
         self,
@@ -127,6 +140,28 @@ class FunctionRows:
                 )
         for qualifier in old.keys() - new.keys():
             connection.run(self._queries.delete_provisioned_concurrency, **place, qualifier=qualifier)
+
+    def _save_event_invoke(
+        self,
+        connection: Connection,
+        place: dict[str, Any],
+        old: Mapping[str, EventInvokeConfig],
+        new: Mapping[str, EventInvokeConfig],
+    ) -> None:
+        for qualifier, value in new.items():
+            if old.get(qualifier) is not value:
+                connection.run(
+                    self._queries.put_event_invoke_config,
+                    **place,
+                    qualifier=qualifier,
+                    maximum_retry_attempts=value.maximum_retry_attempts,
+                    maximum_event_age_s=value.maximum_event_age_s,
+                    on_success=value.on_success,
+                    on_failure=value.on_failure,
+                    last_modified_ms=value.last_modified_ms,
+                )
+        for qualifier in old.keys() - new.keys():
+            connection.run(self._queries.delete_event_invoke_config, **place, qualifier=qualifier)
 
 
 def _key(row: Any) -> FunctionKey:

@@ -20,7 +20,7 @@ from lambdad.model.errors import AwsError
 from lambdad.services.outbox import rows
 from lambdad.services.outbox.delivery import Delivery, decode
 from lambdad.services.outbox.rows import Held, Settled
-from lambdad.services.outbox.rules import dead_letters, retries
+from lambdad.services.outbox.rules import answers, dead_letters, retries
 from lambdad.services.outbox.rules.turns import Turns
 from lambdad.services.ports import Neighbours
 from lambdad.store.database import Connection, Database
@@ -243,7 +243,7 @@ class Outbox:
     async def _call(self, delivery: Delivery) -> AwsError | None:
         try:
             async with asyncio.timeout(CALL_S):
-                await self._neighbours.call(delivery.origin, delivery.service, delivery.operation, delivery.params)
+                answer = await self._neighbours.call(delivery.origin, delivery.service, delivery.operation, delivery.params)
         except AwsError as error:
             return error
         except TimeoutError:
@@ -252,7 +252,7 @@ class Outbox:
             # Safe to go on: it is one try of one delivery, which is tried again and given up in the end.
             log.exception("outbox.call.failed service=%s operation=%s", delivery.service, delivery.operation)
             return AwsError("InternalFailure", "We encountered an internal error. Please try again.", status=500)
-        return None
+        return answers.failure_in(delivery.operation, answer)
 
     def _judge(self, held: Held, delivery: Delivery, error: AwsError, settled: Settled) -> None:
         now_ms = self._now_ms()

@@ -59,3 +59,7 @@ UPDATE outbox_delivery SET due_at_ms = :due_at_ms, attempts = :attempts WHERE id
 -- name: count_deliveries
 -- How many deliveries are still to be made.
 SELECT COUNT(*) AS deliveries FROM outbox_delivery;
+
+-- name: any_due
+-- Find one delivery whose time has come; looks at all of them, for tests and statistics.
+SELECT id FROM outbox_delivery WHERE due_at_ms <= :now_ms LIMIT 1;

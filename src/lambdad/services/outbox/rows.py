@@ -157,3 +157,8 @@ def count(connection: Connection) -> int:
     row = connection.one(queries.count_deliveries)
     assert row is not None
     return int(row.deliveries)
+
+
+def is_due(connection: Connection, now_ms: int) -> bool:
+    """Say whether there is any delivery whose time has come."""
+    return connection.one(queries.any_due, now_ms=now_ms) is not None

@@ -21,7 +21,7 @@ from lambdad.model.function import (
     TracingMode,
 )
 from lambdad.services.lambda_ import errors
-from lambdad.services.lambda_.rules import environment, runtimes, snap_start
+from lambdad.services.lambda_.rules import destinations, environment, runtimes, snap_start
 
 Parameters = Mapping[str, Any]
 
@@ -144,8 +144,7 @@ def _check_settings(parameters: Parameters) -> None:
     vpc = parameters.get("VpcConfig") or {}
     if vpc.get("SubnetIds") or vpc.get("SecurityGroupIds"):
         raise errors.unsupported("VpcConfig")
-    if (parameters.get("DeadLetterConfig") or {}).get("TargetArn"):
-        raise errors.unsupported("DeadLetterConfig")
+    destinations.check_dead_letter_target((parameters.get("DeadLetterConfig") or {}).get("TargetArn", ""))
     for name in ("KMSKeyArn", "FileSystemConfigs"):
         if parameters.get(name):
             raise errors.unsupported(name)
@@ -228,6 +227,8 @@ def update(version: FunctionVersion, parameters: Parameters, layers: tuple[Layer
         changes["tracing_mode"] = TracingMode(parameters["TracingConfig"]["Mode"])
     if parameters.get("LoggingConfig") is not None:
         changes.update(_logging(version, parameters["LoggingConfig"]))
+    if parameters.get("DeadLetterConfig") is not None:
+        changes["dead_letter_target"] = parameters["DeadLetterConfig"].get("TargetArn") or ""
     if parameters.get("VpcConfig") is not None:
         changes["has_vpc_config"] = True
     if layers is not None:

@@ -61,6 +61,19 @@ def named(account: AccountId, region: Region, function_name: str, qualifier: str
     return Named(FunctionKey(account, region, reference.name), qualifier or reference.qualifier)
 
 
+def named_by_service(account: AccountId, region: Region, function_name: str, qualifier: str | None = None) -> Named:
+    """
+    Say which function a service means that acts for itself: an ARN may be of another account or region, and its policy decides.
+
+    Raises:
+        What `named` raises, but for those.
+    """
+    reference = arn.parse_function(function_name)
+    if reference is not None:
+        account, region = reference.account or account, reference.region or region
+    return named(account, region, function_name, qualifier)
+
+
 def whole_function(account: AccountId, region: Region, function_name: str) -> Named:
     """
     Say which function a caller means, for an operation that takes no qualifier.

@@ -5,8 +5,8 @@
      "Resource":"arn:aws:lambda:us-east-1:000000000000:function:f",
      "Condition":{"StringEquals":{"AWS:SourceAccount":"000000000000"},"ArnLike":{"AWS:SourceArn":"arn:aws:s3:::b"}}}]}
 
-A policy is text everywhere but here. Whether a policy lets somebody do something is decided elsewhere, but for layers, whose
-policies are this simple.
+A policy is text everywhere but here and in `access`, which decides whether it lets a service do something. Those of layers are so
+simple that it is decided here.
 
 Source: Lambda API Reference, AddPermission, PutResourcePolicy; key order and texts were recorded from the service.
 """

@@ -77,6 +77,8 @@ def in_list(version: FunctionVersion, arn: str) -> dict[str, Any]:
         shown["Environment"] = {"Variables": dict(version.environment)}
     if version.layers:
         shown["Layers"] = [{"Arn": layer.arn, "CodeSize": layer.code_size_bytes} for layer in version.layers]
+    if version.dead_letter_target:
+        shown["DeadLetterConfig"] = {"TargetArn": version.dead_letter_target}
     if version.has_vpc_config:
         shown["VpcConfig"] = {
             "SubnetIds": [],
