@@ -5,6 +5,7 @@
     ├── AccessDenied            403 AccessDeniedException (no ``Type``)
     ├── ResourceNotFound        404 ResourceNotFoundException
     ├── ResourceConflict        409 ResourceConflictException
+    ├── ResourceInUse           400 ResourceInUseException
     ├── PreconditionFailed      412 PreconditionFailedException
     ├── CodeStorageExceeded     400 CodeStorageExceededException
     ├── SnapStartFailed         400 SnapStartException
@@ -52,6 +53,13 @@ class ResourceConflict(AwsError):
 
     def __init__(self, message: str) -> None:
         super().__init__("ResourceConflictException", message, status=409, members=_USER)
+
+
+class ResourceInUse(AwsError):
+    """A change of it is being carried out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("ResourceInUseException", message, status=400, members=_USER)
 
 
 class PreconditionFailed(AwsError):

@@ -12,7 +12,7 @@ from lambdad.services.lambda_.function_defaults import FunctionDefaults
 from lambdad.services.lambda_.functions import Functions, World
 from lambdad.services.lambda_.ports import Code, LayerResolver, Objects
 from lambdad.services.lambda_.registry import Registry
-from lambdad.services.lambda_.tags import Tags
+from lambdad.services.lambda_.tags import Tagged, Tags
 from lambdad.services.lambda_.versions import Versions
 from lambdad.services.ports import Handler, Service
 
@@ -33,6 +33,7 @@ class LambdaService:
         objects: where code in S3 comes from.
         architectures: what this machine can run, ``{"x86_64"}``.
         chapters: operations on layers, permissions, invocations and so on.
+        mappings: the event source mappings, for their tags.
         concurrency_limit: concurrent executions of an account in a region.
         unreserved_min: how many of them must stay unreserved.
         code_storage_bytes: of an account in a region.
@@ -49,6 +50,7 @@ class LambdaService:
         objects: Objects,
         architectures: Collection[str],
         chapters: Sequence[Chapter] = (),
+        mappings: Tagged | None = None,
         concurrency_limit: int = limits.CONCURRENT_EXECUTIONS,
         unreserved_min: int = limits.UNRESERVED_CONCURRENT_EXECUTIONS_MIN,
         code_storage_bytes: int = limits.CODE_STORAGE_BYTES,
@@ -67,7 +69,7 @@ class LambdaService:
             Versions(registry, world),
             Aliases(registry, world),
             Concurrency(registry, account_limit=concurrency_limit, unreserved_min=unreserved_min),
-            Tags(registry, world),
+            Tags(registry, world, mappings),
             AccountSettings(registry, layers, account_limit=concurrency_limit, code_storage_bytes=code_storage_bytes),
             FunctionDefaults(registry),
             *chapters,

@@ -1,8 +1,9 @@
-"""Tags of functions."""
+"""Tags of functions and event source mappings."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from lambdad.model import limits
 from lambdad.model.function import Function
@@ -14,16 +15,31 @@ from lambdad.services.ports import CallContext, Handler
 
 Output = dict[str, Any]
 
+TagMap = Mapping[str, str]
+
 _OTHERS = {"event-source-mapping": "Event source mapping", "capacity-provider": "Capacity provider"}
 _OTHER = re.compile(rf"arn:[^:]*:lambda:[^:]*:\d{{12}}:({'|'.join(_OTHERS)}):.+")
 
 
-class Tags:
-    """The operations on tags. Event source mappings and capacity providers have ARNs of their own, and do not exist here."""
+class Tagged(Protocol):
+    """Resources other than functions, whose tags they keep themselves. Both raise ResourceNotFound."""
 
-    def __init__(self, registry: Registry, world: World) -> None:
+    def tags_of(self, context: CallContext, resource: str) -> TagMap: ...
+
+    async def change_tags(self, context: CallContext, resource: str, decide: Callable[[TagMap], TagMap]) -> None: ...
+
+
+class Tags:
+    """The operations on tags. Capacity providers have ARNs of their own, and do not exist here.
+
+    Args:
+        mappings: the event source mappings; None where there are none.
+    """
+
+    def __init__(self, registry: Registry, world: World, mappings: Tagged | None = None) -> None:
         self._registry = registry
         self._world = world
+        self._mappings = mappings
 
     def handlers(self) -> dict[str, Handler]:
         """Give the operations by their AWS names."""
@@ -34,37 +50,59 @@ class Tags:
         }
 
     async def tag_resource(self, context: CallContext, request: dict[str, Any]) -> Output:
-        """Add tags to a function, or change their values."""
-        name = _named(context, request["Resource"])
-        if not request["Tags"]:
+        """Add tags to a resource, or change their values."""
+        resource, added = request["Resource"], request["Tags"]
+        if not added:
             raise errors.InvalidParameterValue("An error occurred and the request cannot be processed.")
+        if (mappings := self._mappings_for(resource)) is not None:
+            await mappings.change_tags(context, resource, lambda tags: _added(tags, added))
+            return {}
+        name = _named(context, resource)
 
         def decide(old: Function | None) -> Change[Output]:
             function = _existing(name, old)
             lifecycle.require_no_update(function)
-            tags = {**function.tags, **request["Tags"]}
-            if len(tags) > limits.TAGS_PER_RESOURCE:
-                raise errors.InvalidParameterValue("Number of tags exceeds resource tag limit.")
+            tags = _added(function.tags, added)
             return Change(revisions.touched(replace(function, tags=tags), None, self._world.new_uuid()), {})
 
         return await self._registry.change(name.key, decide)
 
     async def untag_resource(self, context: CallContext, request: dict[str, Any]) -> Output:
-        """Take tags from a function; keys that it does not have are passed over."""
-        name = _named(context, request["Resource"])
-        gone = frozenset(request["TagKeys"])
+        """Take tags from a resource; keys that it does not have are passed over."""
+        resource, gone = request["Resource"], frozenset(request["TagKeys"])
+        if (mappings := self._mappings_for(resource)) is not None:
+            await mappings.change_tags(context, resource, lambda tags: _without(tags, gone))
+            return {}
+        name = _named(context, resource)
 
         def decide(old: Function | None) -> Change[Output]:
             function = _existing(name, old)
-            tags = {key: value for key, value in function.tags.items() if key not in gone}
+            tags = _without(function.tags, gone)
             return Change(revisions.touched(replace(function, tags=tags), None, self._world.new_uuid()), {})
 
         return await self._registry.change(name.key, decide)
 
     async def list_tags(self, context: CallContext, request: dict[str, Any]) -> Output:
-        """Show a function's tags."""
+        """Show a resource's tags."""
+        if (mappings := self._mappings_for(request["Resource"])) is not None:
+            return {"Tags": dict(mappings.tags_of(context, request["Resource"]))}
         name = _named(context, request["Resource"])
         return {"Tags": dict(_existing(name, self._registry.find(name.key)).tags)}
+
+    def _mappings_for(self, resource: str) -> Tagged | None:
+        other = _OTHER.fullmatch(resource)
+        return self._mappings if other is not None and other[1] == "event-source-mapping" else None
+
+
+def _added(tags: TagMap, added: TagMap) -> TagMap:
+    together = {**tags, **added}
+    if len(together) > limits.TAGS_PER_RESOURCE:
+        raise errors.InvalidParameterValue("Number of tags exceeds resource tag limit.")
+    return together
+
+
+def _without(tags: TagMap, gone: frozenset[str]) -> TagMap:
+    return {key: value for key, value in tags.items() if key not in gone}
 
 
 def _named(context: CallContext, resource: str) -> names.Named:

@@ -15,7 +15,9 @@ from lambdad.services.lambda_ import errors
 T = TypeVar("T")
 
 
-def page(items: Sequence[T], position: Callable[[T], str], marker: str | None, max_items: int | None) -> tuple[Sequence[T], str | None]:
+def page(
+    items: Sequence[T], position: Callable[[T], str], marker: str | None, max_items: int | None, most: int = limits.PAGE_ITEMS
+) -> tuple[Sequence[T], str | None]:
     """
     Cut one page out of a list.
 
@@ -23,7 +25,8 @@ def page(items: Sequence[T], position: Callable[[T], str], marker: str | None, m
         items: all of them, in order of their positions.
         position: gives an item's place in the order, unique; compared as text.
         marker: what an earlier page gave as ``NextMarker``; None or "": the first page.
-        max_items: 1..10,000; a page never holds more than 50.
+        max_items: 1..10,000.
+        most: what a page never holds more of.
 
     Returns:
         The page, and the next marker or None after the last page.
@@ -35,7 +38,7 @@ def page(items: Sequence[T], position: Callable[[T], str], marker: str | None, m
     if marker:
         after = _decode(marker)
         start = next((index for index, item in enumerate(items) if position(item) > after), len(items))
-    size = min(max_items or limits.PAGE_ITEMS, limits.PAGE_ITEMS)
+    size = min(max_items or most, most)
     shown = items[start : start + size]
     has_more = start + size < len(items)
     return shown, _encode(position(shown[-1])) if has_more else None
