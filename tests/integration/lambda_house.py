@@ -104,7 +104,8 @@ class NaiveLayers:
 class House:
     """The service in one piece, restartable over the same database."""
 
-    def __init__(self, registry: Registry, code: NaiveCode, s3: NaiveS3, service: LambdaService) -> None:
+    def __init__(self, opened: database.Database, registry: Registry, code: NaiveCode, s3: NaiveS3, service: LambdaService) -> None:
+        self.database = opened
         self.registry = registry
         self.code = code
         self.s3 = s3
@@ -172,6 +173,7 @@ async def open_house(url: str, code: NaiveCode | None = None) -> AsyncIterator[H
             preparation.resume()
             links = CodeLinks(b"k" * 32)
             yield House(
+                opened,
                 registry,
                 code,
                 s3,

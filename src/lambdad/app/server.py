@@ -16,6 +16,7 @@ from typing import Any
 import uvloop
 
 from lambdad.app import endpoints, memory, surroundings
+from lambdad.app.event_sources import EventSources
 from lambdad.app.neighbours import Neighbourhood
 from lambdad.app.provisioning import Provisioning
 from lambdad.app.surroundings import Surroundings
@@ -90,16 +91,25 @@ async def _serve(settings: Settings, listen_fd: int, ready_fd: int) -> None:
         memory.settle()
         await stop.wait()
         announcer.cancel()
-        server.serving = False
-        server.stop_waiting()
+        server.leave(settings.drain_timeout_s)
 
 
 class Server:
     """The composed server: answers requests, and knows how it is."""
 
-    def __init__(self, frontend: Frontend, links: CodeLinks, code: Code, link: Link, plane: DataPlane, around: Surroundings) -> None:
+    def __init__(
+        self,
+        frontend: Frontend,
+        links: CodeLinks,
+        code: Code,
+        link: Link,
+        plane: DataPlane,
+        around: Surroundings,
+        sources: EventSources,
+    ) -> None:
         self.serving = False
-        self.stop_waiting = around.stop_waiting
+        self._around = around
+        self._sources = sources
         self._own_paths = around.own_paths()
         self._frontend = frontend
         self._links = links
@@ -125,6 +135,12 @@ class Server:
         except KeyError:
             return http1.Response(404, [("content-type", "application/json")], b'{"message":"Not Found"}')
         return http1.Response(200, [("content-type", "application/zip")], body)
+
+    def leave(self, within_s: float) -> None:
+        """Begin nothing by ourselves any more, and let nobody wait: we are about to stop."""
+        self.serving = False
+        self._sources.leave(within_s)
+        self._around.stop_waiting()
 
     def health(self) -> dict[str, Any]:
         welcome = self._link.welcome
@@ -220,6 +236,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         await layers.load()
         invoker = Invoker(registry, plane, settings.account_concurrency, now_ms)
         events = AsyncEvents(database, invoker, now_ms, settings.async_in_flight)
+        sources = EventSources(database, registry, invoker, neighbours, world, spawn)
         unreserved_min = min(limits.UNRESERVED_CONCURRENT_EXECUTIONS_MIN, settings.account_concurrency // 10)
         lambda_ = LambdaService(
             registry,
@@ -234,10 +251,12 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
                 LayerPermissions(database, world.new_uuid),
                 Permissions(registry, world.new_uuid),
                 Invocations(invoker, events),
+                sources.mappings,
                 ProvisionedConcurrencyConfigs(
                     registry, provisioning, world, account_limit=settings.account_concurrency, unreserved_min=unreserved_min
                 ),
             ),
+            mappings=sources.mappings,
             concurrency_limit=settings.account_concurrency,
             unreserved_min=unreserved_min,
         )
@@ -267,7 +286,8 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             lambda: server.health(),
             own_endpoint,
         )
-        server = Server(frontend, links, code, link, plane, around)
+        server = Server(frontend, links, code, link, plane, around, sources)
+        await sources.open()
         daemon(link.run())
         daemon(outbox.run())
         daemon(logs.run())
@@ -276,11 +296,13 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         daemon(logs.store.run())
         daemon(logs.exports.run())
         running_events = daemon(events.run())
+        daemon(sources.run())
         daemon(_housekeeping(plane, registry, layers, code, bytecode))
         try:
             yield server
         finally:
             running_events.cancel()  # what is not done is run after the next start
+            await sources.close()
             await bytecode.close()
             await plane.close(GOODBYE_S)
             for task in background:

@@ -1,1 +1,1 @@
-"""Knows how events come from sources to functions: receive, filter, batch, invoke, settle. Does not know SQL, HTTP or how AWS shows mappings."""
+"""Knows how events come from sources to functions: receive, filter, batch, invoke, settle. Does not know SQL, HTTP or AWS's API."""

@@ -50,10 +50,11 @@ class Fleet:
         self._entries: dict[str, _Entry] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._leaving: set[asyncio.Event] = set()
+        self._close_at_s: float | None = None
 
     async def run(self) -> None:
         """
-        Run the pollers until cancelled; `close` first lets what runs come to its end.
+        Run the pollers until cancelled; `begin_to_close` and `close` first let what runs come to its end.
 
         Cancellation: messages that are held come again by their visibility timeout.
         """
@@ -68,7 +69,11 @@ class Fleet:
 
         Args:
             halted: why the function cannot be invoked at present; "" where it can.
+
+        Nothing happens when `begin_to_close` has been called.
         """
+        if self._close_at_s is not None:
+            return
         entry = self._entries.get(plan.id)
         if entry is not None:
             entry.plan, entry.runner = plan, runner
@@ -109,18 +114,23 @@ class Fleet:
         entry = self._entries.get(mapping_id)
         return (entry.halted or entry.poller.problem) if entry is not None else ""
 
-    async def close(self, within_s: float) -> None:
-        """Stop all pollers, and wait for what runs to end; what takes longer is for `run`'s cancellation to break off."""
-        ending = [*self._leaving]
+    def begin_to_close(self, within_s: float) -> None:
+        """Stop all pollers, for good: nothing more is received. `close` waits until `within_s` from now at most."""
+        self._close_at_s = asyncio.get_running_loop().time() + within_s
         for entry in self._entries.values():
             entry.poller.stop()
-            ending.append(entry.ended)
+            self._leaving.add(entry.ended)
         self._entries.clear()
+
+    async def close(self) -> None:
+        """Wait for what runs to end; what takes longer is for `run`'s cancellation to break off."""
+        if self._close_at_s is None:
+            self.begin_to_close(0)
         if self._tasks is None:
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                for ended in ending:
+            async with asyncio.timeout_at(self._close_at_s):
+                for ended in [*self._leaving]:
                     await ended.wait()
 
     def statistics(self) -> Statistics:
