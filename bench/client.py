@@ -49,7 +49,7 @@ class Connection:
         while b"\r\n\r\n" not in data:
             data += self._receive()
         head, _, body = data.partition(b"\r\n\r\n")
-        length = _content_length(head)
+        length = content_length(head)
         while len(body) < length:
             body += self._receive()
         return Reply(int(head[9:12]), head, body)
@@ -64,7 +64,8 @@ class Connection:
         self._socket.close()
 
 
-def _content_length(head: bytes) -> int:
+def content_length(head: bytes) -> int:
+    """Return what a head says of its body; 0 where it says nothing."""
     at = head.lower().find(b"content-length:")
     return int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
 
@@ -88,7 +89,7 @@ class _Looper(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._data += data
         end = self._data.find(b"\r\n\r\n")
-        if end < 0 or len(self._data) < end + 4 + _content_length(self._data[:end]):
+        if end < 0 or len(self._data) < end + 4 + content_length(self._data[:end]):
             return
         now_s = time.perf_counter()
         if not self._data.startswith(b"HTTP/1.1 200"):

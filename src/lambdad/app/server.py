@@ -140,8 +140,8 @@ class Server:
     def leave(self, within_s: float) -> None:
         """Begin nothing by ourselves any more, and let nobody wait: we are about to stop."""
         self.serving = False
-        self._sources.leave(within_s)
         self._around.stop_waiting()
+        self._sources.leave(within_s)
 
     def health(self) -> dict[str, Any]:
         welcome = self._link.welcome

@@ -104,6 +104,9 @@ class Receiving:
         now_ms = self._now_ms()
         while queue.waiters:
             waiter = next(iter(queue.waiters))
+            if waiter.future.done():  # who waits has just been cancelled, and has not had its turn to say so
+                del queue.waiters[waiter]
+                continue
             received, _ = self._choose(queue, waiter.wanted, waiter.visibility_ms, now_ms)
             if not received:
                 break
@@ -123,6 +126,8 @@ class Receiving:
     def _dismiss(self, queue: Queue) -> None:
         while queue.waiters:
             waiter, _ = queue.waiters.popitem()
+            if waiter.future.done():
+                continue
             if queue.is_deleted:
                 waiter.future.set_exception(errors.QueueDoesNotExist())
             else:
@@ -163,7 +168,7 @@ class Receiving:
             queue.waiters.pop(waiter, None)
 
     def _give_up(self, queue: Queue, waiter: Waiter) -> None:
-        if queue.waiters.pop(waiter, waiter) is None:
+        if queue.waiters.pop(waiter, waiter) is None and not waiter.future.done():
             waiter.future.set_result([])
 
     def _choose(self, queue: Queue, wanted: int, visibility_ms: int, now_ms: int) -> tuple[list[Received], "asyncio.Future[Any] | None"]:
