@@ -124,9 +124,7 @@ class Acls:
             found = orjson.loads(row.attributes)
             found["Grants"] = given
             connection.run(rows.queries.set_attributes, id=row.id, attributes=orjson.dumps(found).decode())
-            happening = happenings.of_object(
-                ctx, bucket, "s3:ObjectAcl:Put", row.key, now_ms, etag=row.etag, version_id=row.version_id
-            )
+            happening = happenings.of_object(ctx, bucket, "s3:ObjectAcl:Put", row.key, now_ms, etag=row.etag, version_id=row.version_id)
             self._announcer.announce(connection, bucket, happening)
 
         await self._database.write(put)

@@ -32,7 +32,7 @@ class InvalidArgument(S3Error):
     """A value that S3 does not take."""
 
     def __init__(self, message: str, name: str = "", value: object = None, **members: Any) -> None:
-        named = {"ArgumentName": name, "ArgumentValue": value} if name else {}
+        named: dict[str, Any] = {"ArgumentName": name, "ArgumentValue": value} if name else {}
         super().__init__("InvalidArgument", message, **named, **members)
 
 
@@ -214,7 +214,7 @@ class InvalidDigest(S3Error):
     """Content-MD5 is no MD5."""
 
     def __init__(self, value: str) -> None:
-        super().__init__("InvalidDigest", "The Content-MD5 you specified was invalid.", **{"Content-MD5": value})
+        super().__init__("InvalidDigest", "The Content-MD5 you specified was invalid.", ContentMD5=value)
 
 
 class IncompleteBody(S3Error):

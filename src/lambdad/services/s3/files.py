@@ -79,6 +79,7 @@ class Files:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._crew = Crew("s3-files", _Writing(), threads=WRITERS, take_max=16, pending_max=PENDING_MAX)
+        self.old_shards: list[int] = []  # directories of earlier processes
         self._shard = 0
         self._in_shard = FILES_IN_SHARD  # the first file begins a new one
         self._turning = asyncio.Lock()  # to the next directory
@@ -95,10 +96,11 @@ class Files:
     def _open(self) -> None:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         publish.sync_directory(self._root.parent)
-        self._shard = max(self.shards(), default=0)
+        self.old_shards = self._shards()
+        self._shard = max(self.old_shards, default=0)
 
-    def shards(self) -> list[int]:
-        """Return the numbers of the directories that are there. Blocks."""
+    def _shards(self) -> list[int]:
+        """Return the numbers of the directories that are there."""
         return sorted(int(entry.name, 16) for entry in os.scandir(self._root) if entry.is_dir() and len(entry.name) == 8)
 
     def path(self, file: str) -> Path:
@@ -140,10 +142,10 @@ class Files:
         return name
 
     @contextlib.asynccontextmanager
-    async def writing(self, algorithm: str) -> AsyncIterator["Writer"]:
+    async def writing(self, *algorithms: str) -> AsyncIterator["Writer"]:
         """Write a new file piece by piece; what was not finished when the block is left is removed."""
         name = await self._new_name()
-        writer = Writer(name, self.path(name), Digests(algorithm), self._crew)
+        writer = Writer(name, self.path(name), Digests(*algorithms), self._crew)
         try:
             yield writer
         finally:
@@ -171,6 +173,12 @@ class Files:
         """Read a stretch of a file that is small."""
         return await threads.run(_read, self.path(file), offset, size_bytes)
 
+    def body(self, pieces: Sequence[Piece], size_bytes: int) -> "ObjectBody":
+        """Read pieces one after the other."""
+        names = [piece.file for piece in pieces]
+        self._pinned.update(names)
+        return ObjectBody(self, pieces, size_bytes, lambda: self._unpin(names))
+
     @contextlib.contextmanager
     def pinned(self, names: Sequence[str]) -> Iterator[None]:
         """Keep files from being removed while they are read."""
@@ -178,10 +186,13 @@ class Files:
         try:
             yield
         finally:
-            self._pinned.subtract(names)
-            for name in names:
-                if self._pinned[name] <= 0:
-                    del self._pinned[name]
+            self._unpin(names)
+
+    def _unpin(self, names: Sequence[str]) -> None:
+        self._pinned.subtract(names)
+        for name in names:
+            if self._pinned[name] <= 0:
+                del self._pinned[name]
 
     def is_pinned(self, name: str) -> bool:
         """Say whether somebody reads a file."""

@@ -89,7 +89,9 @@ class Listing:
         asked = Asked(params, "MaxKeys")
         key_marker, version_marker = params.get("KeyMarker", ""), params.get("VersionIdMarker")
         if version_marker is not None and not key_marker:
-            raise errors.InvalidArgument("A version-id marker cannot be specified without a key marker.", "version-id-marker", version_marker)
+            raise errors.InvalidArgument(
+                "A version-id marker cannot be specified without a key marker.", "version-id-marker", version_marker
+            )
         if version_marker:
             names.check_version_id(version_marker)
 
@@ -152,9 +154,7 @@ class Asked:
         end = names.end_of_prefix(self.prefix)
 
         def fetch(at: Start, count: int) -> list[Entry]:
-            found = connection.all(
-                query, bucket_id=bucket.id, start=at.key, end=end, tie_key=at.tie_key, tie=at.tie, limit=count
-            )
+            found = connection.all(query, bucket_id=bucket.id, start=at.key, end=end, tie_key=at.tie_key, tie=at.tie, limit=count)
             return [Entry(row.key, row.id, row) for row in found]
 
         return listing.collect(fetch, self.prefix, self.delimiter, start, self.limit)

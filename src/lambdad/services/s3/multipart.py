@@ -111,10 +111,12 @@ class Multipart:
                 f"Checksum Type mismatch occurred, expected checksum Type: {upload.checksum_algorithm.lower()}, "
                 f"actual checksum Type: {declared.algorithm.lower()}"
             )
-        async with receive(self._files, ctx, params, default=upload.checksum_algorithm) as received:
+        async with receive(self._files, ctx, params, kept=upload.checksum_algorithm) as received:
             await self._keep(ctx, params, number, received)
         answer: dict[str, Any] = {"ETag": f'"{received.md5}"', "ServerSideEncryption": "AES256"}
-        if declared is not None or upload.is_checksum_asked:
+        if received.declared is not None:
+            answer[checksums.member(received.declared[0])] = received.declared[1]
+        elif upload.is_checksum_asked:
             answer[checksums.member(received.algorithm)] = received.checksum
         return answer
 
@@ -131,7 +133,7 @@ class Multipart:
                 size_bytes=received.size_bytes,
                 etag=received.md5,
                 file=received.file or "",
-                checksum=f"{received.algorithm}:{received.checksum}",
+                checksum=received.checksum,
                 modified_at_ms=self._now_ms(),
             )
 
@@ -180,7 +182,7 @@ class Multipart:
             size_bytes=digests.size_bytes,
             md5=digests.md5.hex(),
             algorithm=upload.checksum_algorithm,
-            checksum=digests.checksum,
+            checksum=digests.checksum(upload.checksum_algorithm),
         )
         try:
             await self._keep(ctx, params, number, received)
@@ -216,7 +218,7 @@ class Multipart:
             whole = parts.complete(
                 upload.upload_id,
                 named,
-                {number: _part(row, upload.checksum_algorithm) for number, row in there.items()},
+                {number: _part(row) for number, row in there.items()},
                 upload.checksum_algorithm,
                 upload.checksum_type,
             )
@@ -365,14 +367,8 @@ def _find(connection: Connection, ctx: CallContext, params: Mapping[str, Any]) -
     return bucket, upload
 
 
-def _part(row: Row, algorithm: str) -> Part:
-    named, _, checksum = row.checksum.partition(":")
-    if named != algorithm:
-        raise errors.InvalidRequest(
-            f"The upload was created using a {algorithm.lower()} checksum. The complete request must include the checksum for each part. "
-            f"It was missing for part {row.number} in the request."
-        )
-    return Part(number=row.number, size_bytes=row.size_bytes, md5=row.etag, checksum=checksum)
+def _part(row: Row) -> Part:
+    return Part(number=row.number, size_bytes=row.size_bytes, md5=row.etag, checksum=row.checksum)
 
 
 def _check_whole(params: Mapping[str, Any], upload: Row, whole: Whole) -> None:
@@ -389,9 +385,7 @@ def _check_whole(params: Mapping[str, Any], upload: Row, whole: Whole) -> None:
         )
     claimed = params.get(checksums.member(upload.checksum_algorithm))
     if claimed is not None and claimed != whole.checksum and f"{claimed}-{len(whole.parts)}" != whole.checksum:
-        raise errors.BadDigest(
-            f"The {upload.checksum_algorithm.lower()} you specified did not match the calculated checksum."
-        )
+        raise errors.BadDigest(f"The {upload.checksum_algorithm.lower()} you specified did not match the calculated checksum.")
 
 
 def _move(connection: Connection, object_id: int, whole: Whole, there: Mapping[int, Row]) -> None:
@@ -426,7 +420,6 @@ def _marker(text: str | int | None) -> int:
 
 
 def _shown_part(row: Row, upload: Row) -> dict[str, Any]:
-    algorithm, _, checksum = row.checksum.partition(":")
     part: dict[str, Any] = {
         "PartNumber": row.number,
         "LastModified": _moment(row.modified_at_ms),
@@ -434,7 +427,7 @@ def _shown_part(row: Row, upload: Row) -> dict[str, Any]:
         "Size": row.size_bytes,
     }
     if upload.is_checksum_asked:
-        part[checksums.member(algorithm)] = checksum
+        part[checksums.member(upload.checksum_algorithm)] = row.checksum
     return part
 
 

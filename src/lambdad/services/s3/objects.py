@@ -50,7 +50,9 @@ class Objects:
         """
         return await self.put(ctx, params, event="s3:ObjectCreated:Put")
 
-    async def put(self, ctx: CallContext, params: Mapping[str, Any], *, event: str, most_bytes: int = limits.PUT_BYTES) -> dict[str, Any]:
+    async def put(
+        self, ctx: CallContext, params: Mapping[str, Any], *, event: str, least_bytes: int = 0, most_bytes: int = limits.PUT_BYTES
+    ) -> dict[str, Any]:
         """Keep a body under a key, as `put_object` does or a browser's POST."""
         key = params["Key"]
         names.check_key(key)
@@ -59,7 +61,7 @@ class Objects:
         conditions.check_form(params)
         if not isinstance(params.get("Body", b""), bytes):
             await self._database.read(lambda connection: self._check_before(connection, ctx, params))
-        async with receive(self._files, ctx, params, most_bytes=most_bytes) as received:
+        async with receive(self._files, ctx, params, least_bytes=least_bytes, most_bytes=most_bytes) as received:
             version = NewVersion(
                 key=key,
                 size_bytes=received.size_bytes,
@@ -173,9 +175,7 @@ class Objects:
         """Have the bytes once more: by a second name for the file where they are one file, else by copying them into one."""
         if not source.pieces and algorithm == source.checksum_algorithm:
             file = await self._files.link(source.file) if source.file is not None else None
-            return Received(
-                file=file, size_bytes=source.size_bytes, md5=source.etag, algorithm=algorithm, checksum=source.checksum
-            )
+            return Received(file=file, size_bytes=source.size_bytes, md5=source.etag, algorithm=algorithm, checksum=source.checksum)
         with self._files.pinned([piece.file for piece in pieces]):
             async with self._files.writing(algorithm) as writer:
                 for piece in pieces:
@@ -185,7 +185,9 @@ class Objects:
                 name = await writer.finish()
                 writer.keep()
         digests = writer.digests
-        return Received(file=name, size_bytes=digests.size_bytes, md5=digests.md5.hex(), algorithm=algorithm, checksum=digests.checksum)
+        return Received(
+            file=name, size_bytes=digests.size_bytes, md5=digests.md5.hex(), algorithm=algorithm, checksum=digests.checksum(algorithm)
+        )
 
 
 def _copied(params: Mapping[str, Any], source: Row, *, is_same: bool) -> tuple[dict[str, Any], dict[str, str]]:
@@ -197,7 +199,9 @@ def _copied(params: Mapping[str, Any], source: Row, *, is_same: bool) -> tuple[d
             raise errors.InvalidArgument(f"Unknown {name.removeprefix('x-amz-').replace('-', ' ')}.", name, value)
     of_source: dict[str, Any] = orjson.loads(source.attributes)
     of_request = attributes.of_request(params)
-    changes = directive == "REPLACE" or any(params.get(name) for name in ("StorageClass", "WebsiteRedirectLocation", "ServerSideEncryption"))
+    changes = directive == "REPLACE" or any(
+        params.get(name) for name in ("StorageClass", "WebsiteRedirectLocation", "ServerSideEncryption")
+    )
     if is_same and not changes and tagging != "REPLACE":
         raise errors.InvalidRequest(_SELF_COPY)
     found = of_request if directive == "REPLACE" else {key: value for key, value in of_source.items() if key not in _OWN}

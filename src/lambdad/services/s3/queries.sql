@@ -225,4 +225,4 @@ SELECT id FROM s3_objects WHERE bucket_id = :bucket_id AND key = :key ORDER BY i
 
 -- name: uploads_before
 -- Uploads of a bucket that were begun before a moment.
-SELECT id, key FROM s3_uploads WHERE bucket_id = :bucket_id AND initiated_at_ms <= :before_ms ORDER BY id;
+SELECT id, key, initiated_at_ms FROM s3_uploads WHERE bucket_id = :bucket_id AND initiated_at_ms <= :before_ms ORDER BY id;

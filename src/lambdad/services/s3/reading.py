@@ -8,7 +8,7 @@ import orjson
 
 from lambdad.services.ports import CallContext, Handler
 from lambdad.services.s3 import errors, rows
-from lambdad.services.s3.files import Files, ObjectBody, Piece
+from lambdad.services.s3.files import Files, Piece
 from lambdad.services.s3.rules import attributes, checksums, conditions, limits, ranges
 from lambdad.services.s3.rules.ranges import Span
 from lambdad.store.connection import Connection, Row
@@ -77,9 +77,7 @@ class Reading:
         if size_bytes <= INLINE_BYTES:
             answer["Body"] = b"".join([await self._files.read(*piece) for piece in wanted])
         else:
-            pin = self._files.pinned([piece.file for piece in wanted])
-            pin.__enter__()
-            answer["Body"] = ObjectBody(self._files, wanted, size_bytes, lambda: pin.__exit__(None, None, None))
+            answer["Body"] = self._files.body(wanted, size_bytes)
         return answer
 
     async def head_object(self, ctx: CallContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -100,9 +98,7 @@ class Reading:
                 return _Found(bucket, row, pieces_of(connection, row), [], [])
             pieces = connection.all(rows.queries.pieces_of, object_id=row.id)
             sizes = [each.size_bytes for each in pieces]
-            return _Found(
-                bucket, row, [Piece(each.file, 0, each.size_bytes) for each in pieces], sizes, [each.checksum for each in pieces]
-            )
+            return _Found(bucket, row, [Piece(each.file, 0, each.size_bytes) for each in pieces], sizes, [each.checksum for each in pieces])
 
         return await self._database.read(find)
 

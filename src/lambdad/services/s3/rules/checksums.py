@@ -128,45 +128,56 @@ def md5_of_header(value: str | None) -> bytes | None:
     return digest
 
 
-class Digests:
-    """The MD5 and one checksum of bytes that arrive piece by piece."""
+class _Crc:
+    """A CRC with the interface of hashlib's hashes."""
 
-    __slots__ = ("_crc", "_hash", "_md5", "_update", "algorithm", "size_bytes")
+    __slots__ = ("_function", "_size", "_value")
 
     def __init__(self, algorithm: str) -> None:
-        self.algorithm = algorithm
+        self._function = _crc_function(algorithm)
+        self._size = _SIZES[algorithm]
+        self._value = 0
+
+    def update(self, piece: bytes) -> None:
+        self._value = self._function(piece, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(self._size, "big")
+
+
+class Digests:
+    """The MD5 and the checksums of bytes that arrive piece by piece."""
+
+    __slots__ = ("_hashes", "_md5", "size_bytes")
+
+    def __init__(self, *algorithms: str) -> None:
         self.size_bytes = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._crc = 0
-        self._hash = hashlib.new(algorithm.lower(), usedforsecurity=False) if algorithm.startswith("SHA") else None
-        self._update = None if self._hash is not None else _crc_function(algorithm)
+        self._hashes = {
+            name: hashlib.new(name.lower(), usedforsecurity=False) if name.startswith("SHA") else _Crc(name) for name in algorithms
+        }
 
     def update(self, piece: bytes) -> None:
         """Take the next piece."""
         self.size_bytes += len(piece)
         self._md5.update(piece)
-        if self._update is not None:
-            self._crc = self._update(piece, self._crc)
-        elif self._hash is not None:
-            self._hash.update(piece)
+        for each in self._hashes.values():
+            each.update(piece)
 
     @property
     def md5(self) -> bytes:
         return self._md5.digest()
 
-    @property
-    def checksum(self) -> str:
-        """The checksum of all pieces so far."""
-        if self._hash is not None:
-            return base64.b64encode(self._hash.digest()).decode()
-        return base64.b64encode(self._crc.to_bytes(_SIZES[self.algorithm], "big")).decode()
+    def checksum(self, algorithm: str) -> str:
+        """Return the checksum of all pieces so far."""
+        return base64.b64encode(self._hashes[algorithm].digest()).decode()
 
 
 def of(algorithm: str, data: bytes) -> str:
     """Compute a checksum of bytes that are whole."""
     digests = Digests(algorithm)
     digests.update(data)
-    return digests.checksum
+    return digests.checksum(algorithm)
 
 
 def type_of_upload(algorithm: str, asked: str | None) -> str:

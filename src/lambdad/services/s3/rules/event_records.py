@@ -159,6 +159,7 @@ def bridge_entry(happening: Happening) -> dict[str, Any] | None:
         "DetailType": detail_type,
         "Detail": json.dumps(detail, ensure_ascii=False, separators=(",", ":")),
         "Resources": [happening.bucket_arn],
+        "Time": datetime.fromtimestamp(happening.at_ms / 1000, UTC).replace(microsecond=0),
     }
 
 

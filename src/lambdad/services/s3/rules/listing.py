@@ -137,7 +137,13 @@ def start_of(token: str) -> Start:
         key, tie_key, tie = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, TypeError, UnicodeError, binascii.Error):
         raise _incorrect() from None
-    if not isinstance(key, str) or not isinstance(tie_key, str) or type(tie) is not int or not -(2**63) <= tie < 2**63 or "\0" in key + tie_key:
+    if (
+        not isinstance(key, str)
+        or not isinstance(tie_key, str)
+        or type(tie) is not int
+        or not -(2**63) <= tie < 2**63
+        or "\0" in key + tie_key
+    ):
         raise _incorrect()
     return Start(key, tie_key, tie)
 

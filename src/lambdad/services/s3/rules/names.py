@@ -27,7 +27,9 @@ def check_new_bucket(name: str) -> None:
 
     Source: S3 User Guide, "General purpose bucket naming rules".
     """
-    reserved = name.startswith(("xn--", "sthree-", "amzn-s3-demo-")) or name.endswith(("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"))
+    reserved = name.startswith(("xn--", "sthree-", "amzn-s3-demo-")) or name.endswith(
+        ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+    )
     if not _BUCKET(name) or ".." in name or _ADDRESS(name) or reserved:
         raise errors.InvalidBucketName(name)
 

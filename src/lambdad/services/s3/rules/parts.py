@@ -1,5 +1,6 @@
 """How parts become an object. Source: S3 API Reference, CompleteMultipartUpload; S3 User Guide, "Multipart upload limits"."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +40,7 @@ def check_number(number: int) -> None:
         raise errors.InvalidArgument("Part number must be an integer between 1 and 10000, inclusive", "partNumber", number)
 
 
-def complete(
-    upload_id: str, named: Sequence[Mapping[str, Any]], there: Mapping[int, Part], algorithm: str, checksum_type: str
-) -> Whole:
+def complete(upload_id: str, named: Sequence[Mapping[str, Any]], there: Mapping[int, Part], algorithm: str, checksum_type: str) -> Whole:
     """
     Choose the parts that a caller names, and compute the whole's entity tag and checksum.
 
@@ -56,7 +55,7 @@ def complete(
     if not named:
         raise errors.InvalidRequest("You must specify at least one part")
     numbers = [int(part.get("PartNumber", 0)) for part in named]
-    if any(number >= following for number, following in zip(numbers, numbers[1:], strict=False)):
+    if any(number >= following for number, following in itertools.pairwise(numbers)):
         raise errors.InvalidPartOrder(upload_id)
     chosen: list[Part] = []
     for wanted, number in zip(named, numbers, strict=True):
