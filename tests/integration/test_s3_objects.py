@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.integration.s3_house import ACCOUNT, START_MS, Body, House, open_house
 
 from lambdad.services.s3.reading import INLINE_BYTES
-from tests.integration.s3_house import ACCOUNT, START_MS, Body, House, open_house
 
 EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 AT = datetime.fromtimestamp(START_MS // 1000, UTC)
@@ -251,7 +251,9 @@ async def test_copy(s3: House) -> None:
     assert await s3.refused("CopyObject", Bucket="bucket", Key="x", CopySource="bucket/none") == "NoSuchKey"
     assert await s3.refused("CopyObject", Bucket="bucket", Key="x", CopySource="none/none") == "NoSuchBucket"
     assert await s3.refused("CopyObject", Bucket="bucket", Key="x", CopySource="nonsense") == "InvalidArgument"
-    assert await s3.refused("CopyObject", Bucket="bucket", Key="x", CopySource="bucket/to", CopySourceIfNoneMatch="*") == "PreconditionFailed"
+    assert (
+        await s3.refused("CopyObject", Bucket="bucket", Key="x", CopySource="bucket/to", CopySourceIfNoneMatch="*") == "PreconditionFailed"
+    )
     sha = await s3("CopyObject", Bucket="bucket", Key="sha", CopySource="bucket/to", ChecksumAlgorithm="SHA256")
     assert sha["CopyObjectResult"]["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(data).digest()).decode()
     await s3.collected()
