@@ -86,7 +86,9 @@ async def _serve(settings: Settings, listen_fd: int, ready_fd: int) -> None:
     sock = listener.inherited_socket(listen_fd)
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(_open(settings, sock.getsockname()[1]))
-        await stack.enter_async_context(listener.serving(server, [sock], drain_timeout_s=settings.drain_timeout_s))
+        await stack.enter_async_context(
+            listener.serving(server, [sock], wants_stream=server.wants_stream, drain_timeout_s=settings.drain_timeout_s)
+        )
         server.serving = True
         announcer = asyncio.get_running_loop().create_task(server.announce(ready_fd))
         memory.settle()
@@ -125,6 +127,9 @@ class Server:
             if request.target.startswith(path):
                 return await answer(request)
         return await self._frontend(request)
+
+    def wants_stream(self, request: http1.Request) -> bool:
+        return self._frontend.wants_stream(request)
 
     async def _send_code(self, request: http1.Request) -> http1.Response:
         """Answer a link that GetFunction or GetLayerVersion gave out."""
@@ -200,7 +205,15 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         outbox = Outbox(database, neighbours, now_ms)
         logs = logs_app.LogsService(database, now_ms, outbox=outbox, neighbours=neighbours, new_uuid=lambda: str(uuid.uuid4()))
         await logs.load()
-        around = Surroundings(database, outbox, now_ms, spawn=spawn, endpoint=own_endpoint)
+        around = Surroundings(
+            database,
+            outbox,
+            now_ms,
+            spawn=spawn,
+            endpoint=own_endpoint,
+            objects=settings.server_dir / "objects",
+            neighbours=neighbours,
+        )
         await around.open()
         plane = DataPlane(
             _SpecSource(settings, derived, now_ms),

@@ -1,13 +1,15 @@
 """The services around Lambda, where events are born: made, opened, kept running and closed together."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lambdad.kit import http1
 from lambdad.kit.clock import NowMs
 from lambdad.services import outbox as outbox_
 from lambdad.services.outbox import Outbox
-from lambdad.services.ports import Service
+from lambdad.services.ports import Neighbours, Service
+from lambdad.services.s3 import app as s3_app
 from lambdad.services.sns import app as sns_app
 from lambdad.services.sns.rules import notifications as sns_notifications
 from lambdad.services.sqs import app as sqs_app
@@ -17,7 +19,7 @@ from lambdad.store.migrations import Migrations
 
 def migrations() -> list[Migrations]:
     """Return the schemas of all of them, and of the outbox through which they deliver."""
-    return [outbox_.migrations(), sqs_app.migrations(), sns_app.migrations()]
+    return [outbox_.migrations(), sqs_app.migrations(), sns_app.migrations(), s3_app.migrations()]
 
 
 class Surroundings:
@@ -28,6 +30,7 @@ class Surroundings:
         database: opened with `migrations`.
         spawn: starts tasks that its owner waits for.
         endpoint: where lambdad listens.
+        objects: the directory of S3's files.
 
     `open` is to be waited for before anything else, `runs` are to be kept running; after they have been cancelled, `close` writes out
     the rest.
@@ -41,7 +44,10 @@ class Surroundings:
         *,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         endpoint: str,
+        objects: Path,
+        neighbours: Neighbours,
     ) -> None:
+        self._s3 = s3_app.S3Service(database, objects, outbox, neighbours, now_ms)
         self._sqs = sqs_app.SqsService(database, now_ms)
         self._sns = sns_app.SnsService(database, outbox, now_ms, spawn=spawn, endpoint=endpoint)
 
@@ -49,10 +55,11 @@ class Surroundings:
         """Read what the services keep in memory."""
         await self._sqs.open()
         await self._sns.load()
+        await self._s3.open()
 
     def services(self) -> Sequence[Service]:
         """Return the operations that clients see."""
-        return (self._sqs.service(), self._sns.service())
+        return (self._sqs.service(), self._sns.service(), self._s3.service())
 
     def hidden(self) -> Sequence[Service]:
         """Return the operations that only neighbours see."""
@@ -64,7 +71,7 @@ class Surroundings:
 
     def runs(self) -> Sequence[Coroutine[Any, Any, Any]]:
         """Return what the services do by themselves; none of it ends."""
-        return (self._sqs.run(), self._sns.run())
+        return (self._sqs.run(), self._sns.run(), self._s3.run())
 
     def stop_waiting(self) -> None:
         """Answer those who wait for something to happen: the server is about to stop."""
@@ -73,3 +80,4 @@ class Surroundings:
     async def close(self) -> None:
         """Write down what is not yet."""
         await self._sqs.close()
+        await self._s3.close()

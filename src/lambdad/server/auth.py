@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -12,10 +13,10 @@ from lambdad.kit.clock import NowMs
 from lambdad.model.errors import AwsError
 from lambdad.model.ids import AccountId, Region
 from lambdad.server.ports import AccessKey, Credentials
-from lambdad.wire import sigv4
+from lambdad.wire import sigv2, sigv4, sigv4_claims
 from lambdad.wire.http import Request
 from lambdad.wire.sigv4 import Reason, Refused, SigningKeys, Verified
-from lambdad.wire.sigv4_claims import Claim
+from lambdad.wire.sigv4_claims import Claim, Problem
 
 DEFAULT_ACCOUNT = AccountId("000000000000")
 DEFAULT_REGION = Region("us-east-1")
@@ -54,11 +55,15 @@ class Authenticator:
         self._now_ms = now_ms
         self._signing_keys = SigningKeys()
 
-    async def authenticate(self, claim: Claim | None, request: Request, host_region: str = "") -> Identity:
+    async def authenticate(
+        self, claim: Claim | None, request: Request, host_region: str = "", *, is_streamed: bool = False, bucket: str = ""
+    ) -> Identity:
         """
         Return who calls.
 
         Args:
+            bucket: what the host name names, for S3's older signature.
+            is_streamed: the body is yet to come; whoever reads it proves that it has the hash that the signature covers.
             claim: what the request says of its signer; None if it is not signed.
             host_region: the region that the host name gives, for requests whose credential gives none.
 
@@ -70,8 +75,14 @@ class Authenticator:
         if claim is None or key is None:
             _refuse_foreign_pages(request.headers.get("origin"))
             return _unproven(claim, host_region)
+        if claim.flaw is not None and claim.flaw.problem is Problem.SIGNATURE_V2 and claim.flaw.facts:
+            path = f"/{bucket}{request.path}" if bucket else request.path
+            sigv2.verify(claim, request.method, path, request.query, request.headers, key.secret, self._now_ms() / 1000)
+            return Identity(key.account, Region(host_region) if host_region else DEFAULT_REGION, key.principal_arn, None)
         body_sha256 = ""
-        if claim.needs_body_hash:
+        if is_streamed:
+            body_sha256 = claim.payload
+        elif claim.needs_body_hash:
             if len(request.body) > _HASHED_IN_THREAD_BYTES:
                 body_sha256 = await threads.run(_sha256, request.body)
             else:
@@ -89,6 +100,34 @@ class Authenticator:
         )
         return Identity(key.account, Region(claim.region), key.principal_arn, verified)
 
+    def anonymous(self, host_region: str = "") -> Identity:
+        """Return who calls where nobody says: the one account's root in open mode, by name only; whoever serves him asks for more."""
+        return _unproven(None, host_region)
+
+    def authenticate_form(self, fields: Mapping[str, str], headers: Mapping[str, str], host_region: str = "") -> Identity:
+        """
+        Return who has signed the policy in a browser's form.
+
+        Args:
+            fields: of the form, names in lower case.
+
+        Raises:
+            Refused: he is not who the form says, or nobody knows him and the mode is IAM.
+            AwsError: InvalidArgument, a part of the signature is missing.
+
+        Source: S3 API Reference, "Authenticating requests in browser-based uploads using POST".
+        """
+        claim = _claim_of_form(fields) if "policy" in fields else None
+        key = self._known_key(claim)
+        if claim is None or key is None:
+            _refuse_foreign_pages(headers.get("origin"))
+            return _unproven(claim, host_region)
+        signing_key = self._signing_keys.get(key.secret, claim.day, claim.region, claim.service)
+        expected = hmac.digest(signing_key, fields["policy"].encode(), "sha256").hex()
+        if not hmac.compare_digest(expected.encode(), claim.signature.encode("utf-8", "replace")):
+            raise Refused(Reason.MISMATCH, claim, canonical_request="", string_to_sign=fields["policy"])
+        return Identity(key.account, Region(claim.region), key.principal_arn, None)
+
     def _known_key(self, claim: Claim | None) -> AccessKey | None:
         """Return the key to verify with; None if nobody verifies."""
         key = None if claim is None else self._credentials.find(claim.access_key_id, claim.session_token)
@@ -102,6 +141,27 @@ class Authenticator:
         if key.expires_at_ms is not None and self._now_ms() >= key.expires_at_ms:
             raise Refused(Reason.TOKEN_EXPIRED, claim)
         return key
+
+
+def _claim_of_form(fields: Mapping[str, str]) -> Claim:
+    for name in ("X-Amz-Signature", "X-Amz-Credential", "X-Amz-Algorithm", "X-Amz-Date"):
+        if not fields.get(name.lower()):
+            message = f"Bucket POST must contain a field named '{name}'.  If it is specified, please check the order of the fields."
+            raise AwsError("InvalidArgument", message, members={"ArgumentName": name, "ArgumentValue": ""})
+    parts = fields["x-amz-credential"].split("/")
+    if len(parts) != 5 or fields["x-amz-algorithm"] != sigv4_claims.ALGORITHM:
+        raise AwsError("InvalidArgument", "The form's credential is malformed.", members={"ArgumentName": "X-Amz-Credential"})
+    return Claim(
+        parts[0],
+        parts[1],
+        parts[2],
+        parts[3],
+        fields["x-amz-date"],
+        "",
+        fields["x-amz-signature"],
+        sigv4_claims.UNSIGNED_PAYLOAD,
+        fields.get("x-amz-security-token"),
+    )
 
 
 def _refuse_foreign_pages(origin: str | None) -> None:

@@ -2,6 +2,9 @@
 
 Ordering: route, match the operation, check the size, authenticate, decode, parse, validate, handle, respond. AWS's front ends check
 size and signature before they read a body, and so do we: what strangers send is parsed only once they are known.
+
+Large bodies of S3's PutObject and UploadPart are not read before they are handled: `Frontend.wants_stream` picks them by their headers,
+and the handler gets a `StreamedBody` in the place of bytes.
 """
 
 import logging
@@ -18,14 +21,16 @@ from lambdad.kit import http1, threads
 from lambdad.kit.clock import NowMs
 from lambdad.model.errors import AwsError, NotImplementedHere
 from lambdad.model.ids import RequestId
-from lambdad.server import body_limits, routing, unknown
+from lambdad.server import body_limits, incoming, routing, unknown
 from lambdad.server.auth import Authenticator, Identity
+from lambdad.server.incoming import StreamedBody
 from lambdad.server.routing import Route
-from lambdad.services.ports import CallContext, Service
+from lambdad.services.ports import CallContext, Service, WebHandler
 from lambdad.wire import aws_chunked, codec, sigv4_claims, sigv4_errors
 from lambdad.wire.codec import Call, ServiceCodec
 from lambdad.wire.http import Request, Response
 from lambdad.wire.sigv4 import S3_FAMILY, Refused, Verified
+from lambdad.wire.sigv4_claims import Claim
 from lambdad.wire.sigv4_errors import Family
 
 log = logging.getLogger("lambdad.server")
@@ -70,6 +75,9 @@ _INTERNAL_CODES = {"lambda": "ServiceException", "s3": "InternalError"}
 _INTERNAL_MESSAGE = "We encountered an internal error. Please try again."
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}").fullmatch
 _DECODED_IN_THREAD_BYTES = 256 * 1024
+_STREAMED_BYTES = 1024 * 1024  # smaller bodies are quicker read whole
+_STREAMED_OPERATIONS = frozenset({"PutObject", "UploadPart"})
+_FORM = "multipart/form-data"
 
 
 class Frontend:
@@ -111,53 +119,143 @@ class Frontend:
             if not path.startswith("/"):
                 path = _path_of(path)
             read = Request(request.method, path, query, request.headers, request.body)
-            response = await self._answer(read, is_cut=request.oversize)
+            response = await self._answer(read, request)
         response.headers.append(self._date_header())
         return http1.Response(response.status, response.headers, response.body)
 
-    async def _answer(self, request: Request, *, is_cut: bool) -> Response:
+    def wants_stream(self, request: http1.Request) -> bool:
+        """Say whether a request's body is to be streamed: it is large, or of unknown length, and an object or a part of one."""
+        headers = request.headers
+        is_form = request.method == "POST"
+        if request.method != "PUT" and not (is_form and headers.get("content-type", "").startswith(_FORM)):
+            return False
+        length = headers.get("content-length", "")
+        if "s3" not in self._services or (length.isascii() and length.isdigit() and int(length) <= _STREAMED_BYTES):
+            return False
+        path, _, query = request.target.partition("?")
+        read = Request(request.method, path if path.startswith("/") else _path_of(path), query, headers, b"")
+        claim = sigv4_claims.read(query, headers)
+        route = routing.route(read, claim)
+        if route.service != "s3":
+            return False
+        if is_form:
+            return claim is None
+        try:
+            return self._codecs["s3"].match(_addressed(read, route, read.path)).operation in _STREAMED_OPERATIONS
+        except AwsError:
+            return False
+
+    async def _answer(self, request: Request, received: http1.Request) -> Response:
         request_id = self._new_request_id()
         claim = sigv4_claims.read(request.query, request.headers)
         route = routing.route(request, claim)
+        web = self._web(route, request, claim)
+        if web is not None:
+            return await self._answer_web(web, route, request, received, request_id)
         service_codec = self._codec_of(route.service)
         if service_codec is None:
             return unknown.respond(unknown.error_for(route.service, request), request_id, request)
         call: Call | None = None
+        context: CallContext | None = None
+        body: StreamedBody | None = None
         try:
             call = service_codec.match(_addressed(request, route, request.path))
-            body_limits.check(route.service, call.operation, request.headers, len(request.body), is_cut=is_cut)
-            identity = await self._authenticator.authenticate(claim, request, route.region)
-            proven = await _decoded(request, identity.verified)
+            body_limits.check(route.service, call.operation, request.headers, len(request.body), is_cut=received.oversize)
+            if received.stream is None:
+                identity = await self._authenticator.authenticate(claim, request, route.region, bucket=route.resource)
+                proven = await _decoded(request, identity.verified)
+                if identity.verified is None and claim is not None and route.service == "s3":
+                    await incoming.check_hash(request, claim)
+            else:
+                identity = await self._authenticator.authenticate(claim, request, route.region, is_streamed=True, bucket=route.resource)
+                body = incoming.streamed(request, received.stream, claim, identity.verified)
+                proven = _without_framing(_meant(request, identity.verified), {}, body.size_bytes)
             if proven is not request:
                 call = service_codec.match(_addressed(proven, route, proven.path))
-            context = self._context(identity, request_id, request)
-            response = call.respond(await self._handle(service_codec.name, call, context), request_id)
+            context = self._context(identity, request_id, request, received.peer)
+            response = call.respond(await self._handle(service_codec.name, call, context, body), request_id)
             response.headers += context.answer_headers
             return response
         except AwsError as error:
             refusal = error
         except Refused as refused:
             refusal = sigv4_errors.error_for(refused, _family(service_codec, request))
+        except http1.ClientDisconnected:
+            raise
         except Exception:
             # Safe to go on: one request fails and is answered so. What its handler had begun is its own transaction.
             operation = call.operation if call is not None else request.path
             log.exception("request.failed request_id=%s service=%s operation=%s", request_id, route.service, operation)
             code = _INTERNAL_CODES.get(route.service, "InternalFailure")
             refusal = AwsError(code, _INTERNAL_MESSAGE, status=500)
-        if call is not None:
-            return call.respond_error(refusal, request_id)
-        return service_codec.refuse(refusal, request_id, request)
+        if received.stream is not None:
+            await incoming.drain(received.stream)
+        response = service_codec.refuse(refusal, request_id, request) if call is None else call.respond_error(refusal, request_id)
+        if context is not None:
+            response.headers += context.answer_headers
+        return response
 
-    async def _handle(self, service: str, call: Call, context: CallContext) -> dict[str, Any]:
+    def _web(self, route: Route, request: Request, claim: Claim | None) -> WebHandler | None:
+        """Return what answers a request that is no operation of an API: a website's pages, a browser's preflight or form."""
+        if route.service != "s3" and route.service != routing.S3_WEBSITE:
+            return None
+        built = self._services.get("s3")
+        if built is None or built.web is None:
+            return None
+        if route.service == routing.S3_WEBSITE or request.method == "OPTIONS":
+            return built.web
+        is_form = request.method == "POST" and claim is None and request.headers.get("content-type", "").startswith(_FORM)
+        return built.web if is_form else None
+
+    async def _answer_web(
+        self, web: WebHandler, route: Route, request: Request, received: http1.Request, request_id: RequestId
+    ) -> Response:
+        """Answer what browsers send without a signature in the headers. What a form proves, its handler checks."""
+        identity = self._authenticator.anonymous(route.region)
+        context = self._context(identity, request_id, request, received.peer)
+        addressed = replace(request, path=f"/{route.resource}{request.path}") if route.resource else request
+        try:
+            body = None if received.stream is None else incoming.streamed(request, received.stream, None, None)
+            if received.oversize:
+                body_limits.check("s3", "PostObject", request.headers, 0, is_cut=True)
+            response = await web(
+                context,
+                addressed,
+                body,
+                lambda fields: self._context(self._form_signer(fields, request, route), request_id, request, received.peer),
+            )
+            response.headers += [("x-amz-request-id", request_id), *context.answer_headers]
+            return response
+        except AwsError as error:
+            refusal = error
+        except Exception:
+            # Safe to go on: one request fails and is answered so.
+            log.exception("request.failed request_id=%s service=s3 operation=%s", request_id, request.method)
+            refusal = AwsError("InternalError", _INTERNAL_MESSAGE, status=500)
+        if received.stream is not None:
+            await incoming.drain(received.stream)
+        response = self._codecs["s3"].refuse(refusal, request_id, request)
+        response.headers += context.answer_headers
+        return response
+
+    def _form_signer(self, fields: Mapping[str, str], request: Request, route: Route) -> Identity:
+        try:
+            return self._authenticator.authenticate_form(fields, request.headers, route.region)
+        except Refused as refused:
+            raise sigv4_errors.error_for(refused, Family.S3) from refused
+
+    async def _handle(self, service: str, call: Call, context: CallContext, body: StreamedBody | None) -> dict[str, Any]:
         built = self._services.get(service)
         handler = built.handlers.get(call.operation) if built is not None else None
         if handler is None:
             raise NotImplementedHere(service, call.operation)
         params = call.parse()
         call.validate(params)
+        if body is not None:
+            params["Body"] = body
         return await handler(context, params)
 
-    def _context(self, identity: Identity, request_id: RequestId, request: Request) -> CallContext:
+    def _context(self, identity: Identity, request_id: RequestId, request: Request, peer: str) -> CallContext:
         host = request.headers.get("host", "")
         return CallContext(
             account=identity.account,
@@ -166,6 +264,9 @@ class Frontend:
             principal_arn=identity.principal_arn,
             trace_id=request.headers.get("x-amzn-trace-id", ""),
             endpoint=f"http://{host}" if _HOST(host) else self._endpoint,
+            source_ip=peer,
+            headers=request.headers,
+            body=request.body,
         )
 
     def _codec_of(self, service: str) -> ServiceCodec | None:
@@ -200,8 +301,7 @@ async def _decoded(request: Request, verified: Verified | None) -> Request:
     Raises:
         AwsError: the framing or a chunk's signature is wrong.
     """
-    if verified is not None and verified.path != request.path:
-        request = replace(request, path=verified.path)
+    request = _meant(request, verified)
     if not aws_chunked.is_chunked(request.headers):
         return request
     decoder = aws_chunked.decoder_for(request.headers, verified)
@@ -209,12 +309,26 @@ async def _decoded(request: Request, verified: Verified | None) -> Request:
         body = await threads.run(decoder.feed, request.body)
     else:
         body = decoder.feed(request.body)
-    headers = {**request.headers, **decoder.finish(), "content-length": str(len(body))}
+    return replace(_without_framing(request, decoder.finish(), len(body)), body=body)
+
+
+def _meant(request: Request, verified: Verified | None) -> Request:
+    """Return the request with the path that the signature covers."""
+    if verified is not None and verified.path != request.path:
+        return replace(request, path=verified.path)
+    return request
+
+
+def _without_framing(request: Request, trailers: Mapping[str, str], size_bytes: int) -> Request:
+    """Return a request whose headers say of its body what they would without aws-chunked framing."""
+    if not aws_chunked.is_chunked(request.headers):
+        return request
+    headers = {**request.headers, **trailers, "content-length": str(size_bytes)}
     encodings = [name.strip() for name in headers.pop("content-encoding", "").split(",")]
     left = ",".join(name for name in encodings if name and name != "aws-chunked")
     if left:
         headers["content-encoding"] = left
-    return replace(request, headers=headers, body=body)
+    return replace(request, headers=headers)
 
 
 def _addressed(request: Request, route: Route, path: str) -> Request:

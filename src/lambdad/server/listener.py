@@ -3,7 +3,7 @@
 import contextlib
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from lambdad.kit import http1
 from lambdad.kit.http1 import Limits, Server
@@ -84,16 +84,20 @@ async def serving(
     sockets: Sequence[socket.socket],
     *,
     limits: Limits = LIMITS,
+    wants_stream: Callable[[http1.Request], bool] | None = None,
     drain_timeout_s: float = 25.0,
 ) -> AsyncIterator[Server]:
     """
     Serve the API on listening sockets while the block runs.
 
+    Args:
+        wants_stream: says of which requests the handler takes the body as a stream.
+
     Resource handling: leaving the block drains: no new connections, requests in flight get `drain_timeout_s` to end, then all is
     closed, the sockets included.
     """
     try:
-        async with http1.serve(handler, sockets, limits, drain_timeout_s=drain_timeout_s) as server:
+        async with http1.serve(handler, sockets, limits, wants_stream=wants_stream, drain_timeout_s=drain_timeout_s) as server:
             yield server
     finally:
         for sock in sockets:

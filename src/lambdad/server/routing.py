@@ -11,12 +11,15 @@ from typing import NamedTuple
 from lambdad.wire.http import Request
 from lambdad.wire.sigv4_claims import Claim
 
+S3_WEBSITE = "s3-website"
+
 
 class Route(NamedTuple):
     """Where a request goes.
 
     Args:
-        service: botocore's name, or "lambda-url" and "execute-api" for what functions and APIs answer themselves; "" if unknown.
+        service: botocore's name, or "lambda-url", "execute-api" and "s3-website" for what functions, APIs and buckets answer themselves;
+            "" if unknown.
         resource: what the host name names: an S3 bucket, a function URL's or an API's id; "" if nothing.
         region: what the host name says; "" if nothing.
     """
@@ -110,6 +113,7 @@ _BY_PATH = [
 ]
 
 _REGION = r"[a-z]{2}(?:-[a-z]+)+-\d"
+_S3_WEBSITE_HOST = re.compile(rf"(?P<resource>.+)\.s3-website(?:[.-](?P<region>{_REGION}))?\..+").fullmatch
 _S3_HOST = re.compile(rf"(?:(?P<resource>.+)\.)?s3(?:[.-](?:dualstack\.)?(?P<region>{_REGION}))?\..+").fullmatch
 _DATA_HOST = re.compile(rf"(?P<resource>[a-z0-9]+)\.(?P<service>lambda-url|execute-api)(?:\.(?P<region>{_REGION}))?\..+").fullmatch
 _REGION_LABEL = re.compile(_REGION).fullmatch
@@ -124,7 +128,7 @@ def route(request: Request, claim: Claim | None) -> Route:
     named = _by_host(host)
     if claim is not None and claim.service:
         return _by_scope(claim.service, request, host, named)
-    service = _by_target(request) or named.service or _by_path(request.path) or _by_form(request)
+    service = _by_target(request) or named.service or _by_path(request.path) or _by_form(request) or _by_browser(request)
     return named._replace(service=service)
 
 
@@ -166,6 +170,9 @@ def _by_host(host: str) -> Route:
     if data is not None:
         return Route(data["service"], data["resource"], data["region"] or "")
     region = next((label for label in labels if _REGION_LABEL(label)), "")
+    website = _S3_WEBSITE_HOST(name)
+    if website is not None:
+        return Route(S3_WEBSITE, website["resource"], website["region"] or "")
     s3 = _S3_HOST(name)
     if s3 is not None:
         return Route("s3", s3["resource"] or "", s3["region"] or "")
@@ -188,6 +195,13 @@ def _by_target(request: Request) -> str:
 
 def _by_path(path: str) -> str:
     return next((service for matches, service in _BY_PATH if matches(path)), "")
+
+
+def _by_browser(request: Request) -> str:
+    """Know what only S3 is sent without a signature: forms with files, and questions of browsers before they send anything."""
+    if request.method == "POST" and request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return "s3"
+    return "s3" if request.method == "OPTIONS" and "access-control-request-method" in request.headers else ""
 
 
 def _by_form(request: Request) -> str:

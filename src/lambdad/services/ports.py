@@ -1,12 +1,13 @@
 """What every service is given and what it offers: the seam between `server` and the services, and between one service and another."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from lambdad.model.ids import AccountId, Region, RequestId
+from lambdad.wire.http import Request, Response
 
 
 class CallContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,9 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, str]
     ] = []  # (not shared: msgspec copies it) of the answer, beside those of the model: for the handler to add
     origin: "Origin | None" = None  # set where a neighbour service calls, and no client
+    source_ip: str = ""  # of the client's connection
+    headers: Mapping[str, str] = {}  # (not shared) the request's, names in lower case: for what the service's model does not bind
+    body: bytes = b""  # as it came, where it was read whole; for what is said of it in headers
 
 
 Handler: TypeAlias = Callable[[CallContext, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -34,12 +38,62 @@ Blobs are `bytes`, timestamps `datetime`; members that are absent are not in the
 """
 
 
+class IncomingBody(Protocol):
+    """
+    A large body as it arrives: where it is streamed, the member that is the payload is this and no bytes. Iterate it once, to its end.
+
+    Args:
+        size_bytes: how long it says it is.
+        trailers: headers that came after it, names in lower case; there once the iteration has ended.
+    """
+
+    size_bytes: int
+    trailers: Mapping[str, str]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """
+        Give its pieces, of some hundred KiB.
+
+        Raises:
+            AwsError: the body is not what its signature or its framing says; forget what was taken of it.
+        """
+        ...
+
+
+FormProof: TypeAlias = Callable[[Mapping[str, str]], CallContext]
+"""Given a form's fields, names in lower case, returns the context of whoever signed its policy; raises AwsError where nobody has."""
+
+
+class WebHandler(Protocol):
+    """How a service answers what is no operation of its API: browsers' preflights and forms, pages of a website."""
+
+    async def __call__(self, context: CallContext, request: Request, body: IncomingBody | None, prove: FormProof) -> Response:
+        """
+        Answer a request that nobody has authenticated.
+
+        Args:
+            context: of somebody unknown.
+            request: its path begins with the bucket, or whatever the host name named.
+            body: what is streamed; None where the body is in the request.
+            prove: finds out who has signed a form.
+
+        Raises:
+            AwsError: it is refused.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One AWS service: its name in botocore ("lambda", "logs") and its operations by their AWS names."""
+    """One AWS service: its name in botocore ("lambda", "logs") and its operations by their AWS names.
+
+    Args:
+        web: answers what is no operation, where the server says that a request is of that kind; None where there is nothing.
+    """
 
     name: str
     handlers: Mapping[str, Handler]
+    web: WebHandler | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

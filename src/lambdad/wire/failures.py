@@ -47,7 +47,8 @@ def describe(model: ServiceModel, error: AwsError) -> Failure:
     shape = model.shape(shape_name)
     traits: Mapping[str, Any] = shape.traits.get("error", {})
     message = message_member(shape)
-    members = {name: value for name, value in error.members.items() if name in shape.members}
+    tells_more = model.service == "s3"  # its errors have elements that the model has lost, such as Key and BucketName
+    members = {name: value for name, value in error.members.items() if tells_more or name in shape.members}
     if message is not None and message.name not in members:
         members[message.name] = error.message
     return Failure(

@@ -53,6 +53,8 @@ _S3_ROOTS = {
     "UploadPartCopy": "CopyPartResult",
 }
 
+_S3_PARTIAL = 206  # of an answer that says which range of an object it is; the model has no member for the status
+
 BodyWriter = Callable[[Mapping[str, Any]], tuple[Body, str | None]]
 
 
@@ -99,6 +101,8 @@ class RestXml:
             body, content_type = write_body(output)
             headers = self._identity(request_id)
             status = write_headers(output, headers) or default_status
+            if self._is_s3 and output.get("ContentRange") is not None:
+                status = _S3_PARTIAL
             if content_type is not None and not any(name.lower() == "content-type" for name, _ in headers):
                 headers.append(("Content-Type", content_type))
             return finish(status, headers, body, is_head=is_head)
@@ -190,6 +194,9 @@ class RestXml:
             write_headers, write_members = self._failure_writer(failure.shape)
             write_headers(members, headers)
             write_members(members, parts)
+            if self._is_s3:
+                known = failure.shape.members
+                write_plain_members({name: value for name, value in members.items() if name not in known}, parts)
             return
         write_plain_members(members, parts)
 

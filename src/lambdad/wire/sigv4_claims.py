@@ -179,7 +179,9 @@ def _presigned(query: str, headers: Mapping[str, str]) -> Claim:
     """Read the X-Amz-* parameters of a presigned request."""
     fields = dict(reversed(parse_qsl(query, keep_blank_values=True)))  # the first of each name counts
     if "X-Amz-Algorithm" not in fields and "AWSAccessKeyId" in fields:
-        return Claim(fields["AWSAccessKeyId"], flaw=Flaw(Problem.SIGNATURE_V2))
+        # Only S3 ever took such links; they name neither region nor day.
+        token = fields.get("x-amz-security-token")
+        return Claim(fields["AWSAccessKeyId"], service="s3", session_token=token, flaw=Flaw(Problem.SIGNATURE_V2, {"in": "query"}))
     service_of = fields.get("X-Amz-Credential", "").split("/")
     is_s3 = len(service_of) >= 2 and service_of[-2] == "s3"
     wanted = ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Signature"]

@@ -36,7 +36,13 @@ _CODES = {
 _LEFT_TO_SERVICE = {
     ("lambda", "CreateFunctionRequest", "Runtime"),
     ("lambda", "UpdateFunctionConfigurationRequest", "Runtime"),
+    ("s3", "CreateBucketConfiguration", "LocationConstraint"),
+    ("s3", "LambdaFunctionConfiguration", "Events"),
+    ("s3", "QueueConfiguration", "Events"),
+    ("s3", "TopicConfiguration", "Events"),
+    ("s3", "FilterRule", "Name"),
 }
+_OUTSIDE_BODY = ("header", "querystring")  # S3 itself checks enums there, with errors of their own
 
 # Services that check their input themselves, each failure with a code and a text of its own. Of the model's constraints only this one
 # is checked for them: that lists and maps hold no nulls.
@@ -76,7 +82,9 @@ class Validators:
             return None
         if shape.type == "structure":
             return self._structure(shape)
-        is_left = owner is not None and (self._service, owner.name, ref.name) in _LEFT_TO_SERVICE
+        is_left = owner is not None and (
+            (self._service, owner.name, ref.name) in _LEFT_TO_SERVICE or (self._service == "s3" and ref.location in _OUTSIDE_BODY)
+        )
         own = [(check, text) for check, text in self._constraints(ref) if not (is_left and _ENUM_TEXT in text)]
         below = self._elements(ref)
         if not own and below is None:
