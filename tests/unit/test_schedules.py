@@ -146,6 +146,22 @@ def test_rates_keep_their_anchor(period_ms: int, anchor_ms: int, after_ms: int) 
     assert following == anchor_ms or following - period_ms <= after_ms
 
 
+@pytest.mark.parametrize("expression", ["rate(7 minutes)", "cron(0/20 * * * ? *)", "cron(0 8 ? * 6L *)", "at(2024-01-01T00:00:00)"])
+@given(st.integers(0, 50_000))
+def test_the_latest_time_is_the_last_of_the_next_ones(expression: str, minutes: int) -> None:
+    """Looking for the last time until an instant finds what going from time to time does."""
+    schedule, anchor_ms = schedules.parse(expression), ms("2024-01-01T00:00")
+    until_ms = anchor_ms + minutes * MINUTE_MS + 1
+    first_ms = schedules.next_after(schedule, anchor_ms - 1, anchor_ms=anchor_ms)
+    if first_ms is None or first_ms > until_ms:
+        return
+    last_ms: int | None = first_ms
+    following = first_ms
+    while following is not None and following <= until_ms:
+        last_ms, following = following, schedules.next_after(schedule, following, anchor_ms=anchor_ms)
+    assert schedules.latest_until(schedule, until_ms, first_ms=first_ms, anchor_ms=anchor_ms) == last_ms
+
+
 # --- A naive twin: look at every minute, and at every field as it is written
 
 

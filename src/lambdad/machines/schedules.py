@@ -144,6 +144,31 @@ def next_after(schedule: Schedule, after_ms: int, *, anchor_ms: int, zone: tzinf
             return _next_of_cron(schedule, after_ms, zone)
 
 
+def latest_until(schedule: Schedule, until_ms: int, *, first_ms: int, anchor_ms: int, zone: tzinfo = UTC) -> int:
+    """
+    Find the last time of a schedule that is not after an instant.
+
+    Args:
+        first_ms: one of its times, not after `until_ms`.
+        anchor_ms, zone: as for `next_after`.
+    """
+
+    def is_before_last(at_ms: int) -> bool:
+        following = next_after(schedule, at_ms, anchor_ms=anchor_ms, zone=zone)
+        return following is not None and following <= until_ms
+
+    if not is_before_last(first_ms):
+        return first_ms
+    low, high = first_ms, until_ms  # the last time is after the one, and not after the other
+    while high - low > 1:
+        middle = (low + high) // 2
+        if is_before_last(middle):
+            low = middle
+        else:
+            high = middle
+    return high
+
+
 def _instant_ms(local: datetime, zone: tzinfo) -> int:
     """Return the first instant at which clocks in a zone show a local time."""
     return (local.replace(tzinfo=zone) - _EPOCH) // timedelta(milliseconds=1)
