@@ -142,7 +142,7 @@ class Registry:
             )
         for row in rules:
             bus = self._at(BusKey(AccountId(row.account), Region(row.region), row.bus))
-            bus.rules[row.name] = compiled(RuleKey(bus.key, row.name), orjson.loads(row.definition), row.anchor_ms)
+            bus.rules[row.name] = _compiled_stored(RuleKey(bus.key, row.name), orjson.loads(row.definition), row.anchor_ms)
         for row in archives:
             self._install_archive(_archive(row))
 
@@ -337,6 +337,15 @@ class Registry:
     async def _write(self, work: Callable[[Connection], Result]) -> Result:
         assert self._lock.locked()
         return await self._database.write(work)
+
+
+def _compiled_stored(key: RuleKey, definition: Json, anchor_ms: int) -> Rule:
+    """Make a rule of a row; one that this version does not understand starts nothing, but can be shown and replaced."""
+    try:
+        return compiled(key, definition, anchor_ms)
+    except (errors.InvalidPattern, errors.InvalidValue):
+        log.exception("events.rule.unreadable rule=%s", names.rule_arn(key))
+        return Rule(key=key, definition=definition, anchor_ms=anchor_ms)
 
 
 def _archive(row: Row) -> Archive:
