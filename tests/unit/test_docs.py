@@ -104,6 +104,15 @@ def test_every_operation_of_logs_is_described() -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("service", ["events", "scheduler"])
+def test_every_operation_of_a_page_of_its_own_is_described(service: str) -> None:
+    """The page on a service names every operation that is built, and the README counts them."""
+    built = sorted(_generator().built(service))
+    page = _text(DOCS / f"{service}.md")
+    assert [name for name in built if not re.search(rf"\b{name}\b", page)] == []
+    assert f"[{len(built)} operations](docs/{service}.md)" in _text(ROOT / "README.md")
+
+
 def test_everything_that_is_refused_is_listed() -> None:
     """The page on differences lists what `errors.unsupported` refuses."""
     page = _text(DOCS / "limits-and-differences.md")
