@@ -1,5 +1,8 @@
 """The services around Lambda, where events are born: made, opened, kept running and closed together."""
 
+import random
+import secrets
+import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +10,11 @@ from typing import Any
 from lambdad.kit import http1
 from lambdad.kit.clock import NowMs
 from lambdad.services import outbox as outbox_
+from lambdad.services.events import app as events_app
 from lambdad.services.outbox import Outbox
 from lambdad.services.ports import Neighbours, Service
 from lambdad.services.s3 import app as s3_app
+from lambdad.services.scheduler import app as scheduler_app
 from lambdad.services.sns import app as sns_app
 from lambdad.services.sns.rules import notifications as sns_notifications
 from lambdad.services.sqs import app as sqs_app
@@ -19,7 +24,8 @@ from lambdad.store.migrations import Migrations
 
 def migrations() -> list[Migrations]:
     """Return the schemas of all of them, and of the outbox through which they deliver."""
-    return [outbox_.migrations(), sqs_app.migrations(), sns_app.migrations(), s3_app.migrations()]
+    services = (sqs_app, sns_app, s3_app, events_app, scheduler_app)
+    return [outbox_.migrations(), *(service.migrations() for service in services)]
 
 
 class Surroundings:
@@ -50,16 +56,20 @@ class Surroundings:
         self._s3 = s3_app.S3Service(database, objects, outbox, neighbours, now_ms)
         self._sqs = sqs_app.SqsService(database, now_ms)
         self._sns = sns_app.SnsService(database, outbox, now_ms, spawn=spawn, endpoint=endpoint)
+        self._events = events_app.EventsService(database, outbox, now_ms, new_id=lambda: str(uuid.uuid4()), spawn=spawn)
+        self._scheduler = scheduler_app.SchedulerService(database, outbox, now_ms, new_id=lambda: secrets.token_hex(8), draw=random.random)
 
     async def open(self) -> None:
         """Read what the services keep in memory."""
         await self._sqs.open()
         await self._sns.load()
         await self._s3.open()
+        await self._events.load()
 
     def services(self) -> Sequence[Service]:
         """Return the operations that clients see."""
-        return (self._sqs.service(), self._sns.service(), self._s3.service())
+        own = (self._sqs, self._sns, self._s3, self._events, self._scheduler)
+        return [service.service() for service in own]
 
     def hidden(self) -> Sequence[Service]:
         """Return the operations that only neighbours see."""
@@ -71,7 +81,7 @@ class Surroundings:
 
     def runs(self) -> Sequence[Coroutine[Any, Any, Any]]:
         """Return what the services do by themselves; none of it ends."""
-        return (self._sqs.run(), self._sns.run(), self._s3.run())
+        return (self._sqs.run(), self._sns.run(), self._s3.run(), self._events.run(), self._scheduler.run())
 
     def stop_waiting(self) -> None:
         """Answer those who wait for something to happen: the server is about to stop."""
