@@ -126,9 +126,8 @@ async def measure_put(database: Database, clients: int = 32, calls: int = 100) -
         async with asyncio.TaskGroup() as putting:
             for _ in range(clients):
                 putting.create_task(client())
-        print(
-            f"PutEvents, durable, {clients} clients, 10 entries a call: {clients * calls * 10 / (time.perf_counter() - began):,.0f} events/s"
-        )
+        per_s = clients * calls * 10 / (time.perf_counter() - began)
+        print(f"PutEvents, durable, {clients} clients, 10 entries a call: {per_s:,.0f} events/s")
 
 
 async def measure_due(database: Database, count: int = 1000) -> None:
