@@ -118,6 +118,16 @@ async def test_a_bus_that_is_not_there_swallows_events(events: Events) -> None:
     assert events.outbox.take() == []
 
 
+async def test_an_event_for_another_account_says_where_it_comes_from(events: Events) -> None:
+    """An event that is put on the bus of another account has the account of who put it."""
+    await events("CreateEventBus", Name="theirs", account="111122223333")
+    await events("PutRule", Name="r", EventBusName="theirs", EventPattern='{"source":["shop"]}', account="111122223333")
+    await events("PutTargets", Rule="r", EventBusName="theirs", Targets=[{"Id": "1", "Arn": FUNCTION}], account="111122223333")
+    await events.put(bus="arn:aws:events:us-east-1:111122223333:event-bus/theirs")
+    (delivery,) = events.outbox.take()
+    assert json.loads(delivery.params["Payload"])["account"] == ACCOUNT and delivery.origin.account == "111122223333"
+
+
 async def test_services_put_their_events(events: Events) -> None:
     """A neighbour service puts events of AWS's sources on the default bus; a client may not."""
     await events.rule("a", {"Arn": FUNCTION}, EventPattern='{"source":["aws.s3"]}')

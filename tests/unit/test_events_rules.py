@@ -15,13 +15,16 @@ from lambdad.services.events.rules.events import EntryRefused, Event
 from lambdad.services.events.rules.names import BusKey, RuleKey
 
 BUS = BusKey(AccountId("000000000000"), Region("us-east-1"), "default")
+PLACE = ("000000000000", "us-east-1")
 ARN = "arn:aws:events:us-east-1:000000000000:rule/r"
 NOW_MS = 1_700_000_000_123
 ENTRY = {"Source": "shop", "DetailType": "OrderPlaced", "Detail": "{}"}
 
 
 def event(detail: Any = None, **more: Any) -> Event:
-    read = events.read({**ENTRY, "Detail": json.dumps(detail if detail is not None else {}), **more}, BUS, "id-1", NOW_MS, is_service=False)
+    read = events.read(
+        {**ENTRY, "Detail": json.dumps(detail if detail is not None else {}), **more}, *PLACE, "id-1", NOW_MS, is_service=False
+    )
     assert isinstance(read, Event)
     return read
 
@@ -39,7 +42,11 @@ def transformed(template: str, shown: Event, **paths: str) -> str | None:
 def test_an_event_has_aws_shape() -> None:
     """An event has AWS's members in AWS's order, and the detail as it was written."""
     read = events.read(
-        {**ENTRY, "Detail": ' {"n": 1.00, "big": 12345678901234567890123} ', "Resources": ["arn:x"]}, BUS, "id-1", NOW_MS, is_service=False
+        {**ENTRY, "Detail": ' {"n": 1.00, "big": 12345678901234567890123} ', "Resources": ["arn:x"]},
+        *PLACE,
+        "id-1",
+        NOW_MS,
+        is_service=False,
     )
     assert isinstance(read, Event)
     assert read.text == (
@@ -66,12 +73,12 @@ def test_an_event_has_aws_shape() -> None:
 )
 def test_entries_that_are_not_taken(entry: dict[str, Any], code: str, message: str) -> None:
     """An entry without what it needs has an error of its own."""
-    assert events.read(entry, BUS, "id", NOW_MS, is_service=False) == EntryRefused(code, message)
+    assert events.read(entry, *PLACE, "id", NOW_MS, is_service=False) == EntryRefused(code, message)
 
 
 def test_services_may_call_themselves_aws() -> None:
     """A neighbour service puts events whose source is AWS's."""
-    assert isinstance(events.read({**ENTRY, "Source": "aws.s3"}, BUS, "id", NOW_MS, is_service=True), Event)
+    assert isinstance(events.read({**ENTRY, "Source": "aws.s3"}, *PLACE, "id", NOW_MS, is_service=True), Event)
 
 
 def test_a_replayed_event_names_its_replay() -> None:

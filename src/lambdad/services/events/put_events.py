@@ -36,7 +36,7 @@ class PutEvents:
         for entry in request["Entries"]:
             bus = names.bus_key(ctx.account, ctx.region, entry.get("EventBusName"))
             is_service = ctx.origin is not None and bool(ctx.origin.principal)
-            event = events.read(entry, bus, self._new_id(), now_ms, is_service=is_service, trace_id=ctx.trace_id)
+            event = events.read(entry, ctx.account, ctx.region, self._new_id(), now_ms, is_service=is_service, trace_id=ctx.trace_id)
             if isinstance(event, EntryRefused):
                 answers.append({"ErrorCode": event.code, "ErrorMessage": event.message})
             else:

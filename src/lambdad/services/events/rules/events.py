@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from lambdad.services.events.rules import limits, names
-from lambdad.services.events.rules.names import BusKey, RuleKey
+from lambdad.services.events.rules.names import RuleKey
 
 _REQUIRED_OF_TESTED: Final = ("id", "account", "source", "time", "region", "resources", "detail-type")
 
@@ -50,13 +50,13 @@ def size_bytes(entry: Mapping[str, Any]) -> int:
 
 
 def read(
-    entry: Mapping[str, Any], bus: BusKey, event_id: str, now_ms: int, *, is_service: bool, trace_id: str = ""
+    entry: Mapping[str, Any], account: str, region: str, event_id: str, now_ms: int, *, is_service: bool, trace_id: str = ""
 ) -> Event | EntryRefused:
     """
     Read an entry of PutEvents.
 
     Args:
-        bus: where the event goes; its account and region are the event's.
+        account, region: where the event comes from, whichever bus it goes to.
         is_service: whether a service of AWS puts it, which may call itself "aws.".
     """
     for name in ("Source", "DetailType", "Detail"):
@@ -73,7 +73,7 @@ def read(
         return EntryRefused("MalformedDetail", "Detail is malformed.")
     if not isinstance(detail, dict):
         return EntryRefused("MalformedDetail", "Detail is malformed.")
-    head = _head(event_id, entry["DetailType"], entry["Source"], bus, at_ms, entry.get("Resources", []))
+    head = _head(event_id, entry["DetailType"], entry["Source"], account, region, at_ms, entry.get("Resources", []))
     return Event(
         id=event_id,
         at_ms=at_ms,
@@ -86,7 +86,8 @@ def read(
 
 def scheduled(rule: RuleKey, event_id: str, at_ms: int, now_ms: int) -> Event:
     """Make the event with which a rule's schedule starts its targets."""
-    head = _head(event_id, "Scheduled Event", "aws.events", rule.bus, at_ms, [names.rule_arn(rule)])
+    bus = rule.bus
+    head = _head(event_id, "Scheduled Event", "aws.events", bus.account, bus.region, at_ms, [names.rule_arn(rule)])
     return Event(id=event_id, at_ms=at_ms, received_at_ms=now_ms, text=_text(head, "{}"), body={**head, "detail": {}})
 
 
@@ -114,15 +115,15 @@ def iso_seconds(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _head(event_id: str, detail_type: str, source: str, bus: BusKey, at_ms: int, resources: Sequence[str]) -> dict[str, Any]:
+def _head(event_id: str, detail_type: str, source: str, account: str, region: str, at_ms: int, resources: Sequence[str]) -> dict[str, Any]:
     return {
         "version": "0",
         "id": event_id,
         "detail-type": detail_type,
         "source": source,
-        "account": str(bus.account),
+        "account": account,
         "time": iso_seconds(at_ms),
-        "region": str(bus.region),
+        "region": region,
         "resources": list(resources),
     }
 
