@@ -138,11 +138,22 @@ def test_the_whole_event_in_a_template() -> None:
     assert json.loads(transformed('{"e": <aws.events.event.json>}', shown) or "") == {"e": shown.body}
 
 
+def test_what_is_nested_too_deeply_to_be_written_is_not_sent() -> None:
+    """An event may be nested deeper than a part of it can be written again; as a whole it is sent as it came."""
+    detail = '{"a":' * 990 + "1" + "}" * 990
+    shown = events.read({**ENTRY, "Detail": detail}, *PLACE, "id-1", NOW_MS, is_service=False)
+    assert isinstance(shown, Event)
+    assert rendered(shown) == shown.text
+    assert rendered(shown, InputPath="$.detail.a.a") is None
+    assert transformed('{"x": <x>}', shown, x="$.detail") is None
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
         ({"Input": "{}", "InputPath": "$"}, "Only one of Input, InputPath, or InputTransformer must be provided for target t."),
         ({"Input": "{"}, "JSON syntax error in input for target t."),
+        ({"Input": "[" * 4000 + "]" * 4000}, "JSON syntax error in input for target t."),
         ({"InputPath": "detail"}, "InputPath for target t is invalid."),
         (
             {"InputTransformer": {"InputPathsMap": {"a": "$.a"}, "InputTemplate": "<b>"}},
@@ -279,6 +290,7 @@ def test_policies() -> None:
     for policy, request in ((again, {"StatementId": "b"}), (None, {"StatementId": "a"}), (again, {})):
         with pytest.raises(AwsError):
             permissions.remove(policy, request)
-    for bad in ({"Policy": "{"}, {"Policy": "[]"}, {"StatementId": "a"}, {"Policy": "{}", "StatementId": "a"}):
+    nested = '{"Statement":[' + '{"a":' * 500 + "1" + "}" * 500 + "]}"
+    for bad in ({"Policy": nested}, {"Policy": "{"}, {"Policy": "[]"}, {"StatementId": "a"}, {"Policy": "{}", "StatementId": "a"}):
         with pytest.raises(AwsError):
             permissions.put(None, BUS, bad)

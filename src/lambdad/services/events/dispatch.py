@@ -27,8 +27,8 @@ PRINCIPAL: Final = "events.amazonaws.com"
 HOPS_MAX: Final = 1
 """An event that has come from another bus is not sent on to a third one, as in AWS."""
 
-TURN: Final = 200
-"""Rules looked at before others have their turn."""
+TURN_S: Final = 0.005
+"""How long rules are looked at before others have their turn: there may be many, and patterns of any kind."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Dispatcher:
         self._database = database
         self._outbox = outbox
         self._now_ms = now_ms
-        self._looked_at = 0
+        self._turn_until_s = 0.0
 
     async def accept(self, events: Sequence[tuple[BusKey, Event]]) -> None:
         """
@@ -74,10 +74,11 @@ class Dispatcher:
         bus = self._registry.find(key)
         if bus is None:
             return
+        loop = asyncio.get_running_loop()
         for rule in list(bus.rules.values()):
-            self._looked_at += 1
-            if self._looked_at % TURN == 0:
+            if loop.time() > self._turn_until_s:
                 await asyncio.sleep(0)
+                self._turn_until_s = loop.time() + TURN_S
             if rule.pattern is None or not rule.is_enabled or (only and names.rule_arn(rule.key) not in only):
                 continue
             if rule.pattern.matches(event.body):

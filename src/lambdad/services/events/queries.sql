@@ -114,15 +114,18 @@ ON CONFLICT (account, region, name) DO NOTHING;
 
 -- name: get_replay
 -- Find a replay by its name.
-SELECT * FROM event_replays WHERE account = :account AND region = :region AND name = :name;
+SELECT id, account, region, name, request, archive_id, state, state_reason, begin_ms, end_ms, cursor_ms, cursor_id, started_at_ms, ended_at_ms
+FROM event_replays WHERE account = :account AND region = :region AND name = :name;
 
 -- name: replays_by_name
 -- Replays of an account in a region, in order of names.
-SELECT * FROM event_replays WHERE account = :account AND region = :region AND name > :after ORDER BY name;
+SELECT id, account, region, name, request, archive_id, state, state_reason, begin_ms, end_ms, cursor_ms, cursor_id, started_at_ms, ended_at_ms
+FROM event_replays WHERE account = :account AND region = :region AND name > :after ORDER BY name;
 
 -- name: replays_under_way
 -- Replays that are not done.
-SELECT * FROM event_replays WHERE state IN ('STARTING', 'RUNNING', 'CANCELLING') ORDER BY id LIMIT :limit;
+SELECT id, account, region, name, request, archive_id, state, state_reason, begin_ms, end_ms, cursor_ms, cursor_id, started_at_ms, ended_at_ms
+FROM event_replays WHERE state IN ('STARTING', 'RUNNING', 'CANCELLING') ORDER BY id LIMIT :limit;
 
 -- name: advance_replay
 -- Note how far a replay has come, unless it has been cancelled meanwhile.

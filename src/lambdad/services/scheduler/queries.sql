@@ -50,7 +50,7 @@ ON CONFLICT (account, region, group_name, name) DO NOTHING;
 
 -- name: get_schedule
 -- Find a schedule by its name.
-SELECT * FROM schedules WHERE account = :account AND region = :region AND group_name = :group_name AND name = :name;
+SELECT id, group_name, name, definition, client_token, created_at_ms, modified_at_ms, made_at_ms FROM schedules WHERE account = :account AND region = :region AND group_name = :group_name AND name = :name;
 
 -- name: update_schedule
 -- Replace a schedule's definition and times.

@@ -6,10 +6,11 @@ is inserted as JSON; within them as bare text, lists and objects without their q
 Source: EventBridge user guide, "Input transformation"; details as recorded from the service.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+import orjson
 
 from lambdad.machines import json_paths
 from lambdad.services.events.rules import events
@@ -30,6 +31,10 @@ class InvalidInput(ValueError):
     """A target's input cannot be used; the text says why."""
 
 
+class _TooDeep(ValueError):
+    """A value is nested too deeply to be written again."""
+
+
 def check(target: Mapping[str, Any]) -> None:
     """
     Check the input of a target as PutTargets takes it.
@@ -40,11 +45,8 @@ def check(target: Mapping[str, Any]) -> None:
     name = target["Id"]
     if sum(key in target for key in ("Input", "InputPath", "InputTransformer")) > 1:
         raise InvalidInput(f"Only one of Input, InputPath, or InputTransformer must be provided for target {name}.")
-    if "Input" in target:
-        try:
-            json.loads(target["Input"])
-        except ValueError:
-            raise InvalidInput(f"JSON syntax error in input for target {name}.") from None
+    if "Input" in target and not _is_json(target["Input"]):
+        raise InvalidInput(f"JSON syntax error in input for target {name}.")
     if "InputPath" in target:
         _path(target["InputPath"], f"InputPath for target {name} is invalid.")
     if "InputTransformer" in target:
@@ -66,6 +68,13 @@ def render(target: Mapping[str, Any], event: Event, rule_name: str, rule_arn: st
     Returns:
         JSON, or lines that are JSON each; None where a template comes to neither, and nothing is sent.
     """
+    try:
+        return _render(target, event, rule_name, rule_arn)
+    except _TooDeep:
+        return None
+
+
+def _render(target: Mapping[str, Any], event: Event, rule_name: str, rule_arn: str) -> str | None:
     if "Input" in target:
         return str(target["Input"])
     if "InputPath" in target:
@@ -164,11 +173,14 @@ def _path(text: str, message: str) -> None:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
-    except ValueError:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
         return False
     return True
 
 
 def _dumps(value: Any) -> str:
-    return json_shapes.dumps(value).decode()
+    try:
+        return json_shapes.dumps(value).decode()
+    except RecursionError:
+        raise _TooDeep from None

@@ -85,7 +85,10 @@ def _read(policy: str | None) -> dict[str, Any]:
 
 
 def _written(document: dict[str, Any]) -> str:
-    text = orjson.dumps(document).decode()
+    try:
+        text = orjson.dumps(document).decode()
+    except TypeError:  # nested too deeply
+        raise errors.InvalidValue("This policy contains invalid Json") from None
     if len(text.encode()) > limits.POLICY_BYTES:
         raise errors.PolicyTooLong
     return text

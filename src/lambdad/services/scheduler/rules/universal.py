@@ -108,7 +108,7 @@ def _typed(value: Any, ref: Ref, path: str) -> Any:
         case "blob" if isinstance(value, str):
             return value.encode()
         case "blob" if isinstance(value, dict | list):
-            return orjson.dumps(value)
+            return _dumps(value, path)
         case "timestamp" if isinstance(value, str):
             try:
                 at = datetime.fromisoformat(value)
@@ -120,7 +120,7 @@ def _typed(value: Any, ref: Ref, path: str) -> Any:
         case "string" | "character" if isinstance(value, str):
             return value
         case "string" if isinstance(value, dict | list):
-            return orjson.dumps(value).decode()
+            return _dumps(value, path).decode()
         case "boolean" if isinstance(value, bool):
             return value
         case "integer" | "long" if isinstance(value, int) and not isinstance(value, bool):
@@ -128,6 +128,13 @@ def _typed(value: Any, ref: Ref, path: str) -> Any:
         case "float" | "double" if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     raise InvalidTarget(f"{path} must be of type {shape.type}.")
+
+
+def _dumps(value: Any, path: str) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        raise InvalidTarget(f"{path} is nested too deeply.") from None
 
 
 def _member(ref: Ref, key: str, path: str) -> tuple[str, Ref]:
