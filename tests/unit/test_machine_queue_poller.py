@@ -482,6 +482,7 @@ class Naive(RuleBasedStateMachine):
     def each_message_is_in_one_place(self) -> None:
         if self.poller is None:
             return
+        assert self.poller.seeking == {lane_id for lane_id, lane in self.poller.lanes.items() if machine._is_seeking(lane)}
         carried = [number for lane in self.poller.lanes.values() for number in lane.numbers()]
         assert len(carried) == len(set(carried))
         assert self.twin.held <= set(carried)
