@@ -334,6 +334,7 @@ class Twin:
     invocations: dict[int, tuple[int, ...]] = field(default_factory=dict)
     deletions: dict[int, tuple[int, ...]] = field(default_factory=dict)
     timers: list[tuple[float, int]] = field(default_factory=list)
+    overtaken: set[int] = field(default_factory=set)  # a message of their group, received before them or together, has failed
     ticks: int = 0
     has_ended: bool = False
 
@@ -374,6 +375,7 @@ class Naive(RuleBasedStateMachine):
                     assert set(numbers) <= twin.held
                     if settings.is_fifo:
                         assert list(numbers) == sorted(numbers)
+                        assert twin.overtaken.isdisjoint(numbers)
                         groups = {twin.group[number] for number in numbers}
                         for others in twin.invocations.values():
                             assert groups.isdisjoint(twin.group[number] for number in others)
@@ -429,6 +431,9 @@ class Naive(RuleBasedStateMachine):
         lane = self.pick(data, list(self.twin.invocations))
         numbers = self.twin.invocations.pop(lane)
         failed = frozenset(number for number in numbers if data.draw(st.floats(0, 1, exclude_max=True)) < failing)
+        for number in failed:
+            group = self.twin.group[number]
+            self.twin.overtaken |= {late for late in self.twin.held if late > number and self.twin.group[late] == group}
         self.say(Ran(lane, failed))
 
     @precondition(lambda self: self.twin.invocations)
