@@ -8,7 +8,8 @@ A *lane* carries one batch at a time, from the receive to the deletion:
 
 The poller opens lanes: as many receives as the backlog asks for, one where there is none, and no more lanes than `allowance`, which grows
 while there is a backlog that every lane is busy with, and shrinks when the queue is empty, the function is throttled or fails. A lane that
-receives has its place among those that may invoke, so nothing is received that could not be invoked.
+receives has its place among those that may invoke, so nothing is received that could not be invoked. One that has only to delete has left
+its place, as long as there are not more of these than of the others.
 
 What a lane has received ends in exactly one of three ways: Delete (done with), Return (visible again at once), Forget (visible again by
 the queue's own timeout). The queue counts receives and knows about dead letters; this does not.
@@ -126,13 +127,14 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poller:
-    """The poller of one queue for one mapping. Invariants: 1 <= allowance <= settings.ceiling; `seeking` has the lanes that seek."""
+    """The poller of one queue for one mapping. Invariant: 1 <= allowance <= settings.ceiling."""
 
     settings: Settings
     allowance: float
     phase: Phase = Phase.HALTED
     lanes: Mapping[int, Lane] = field(default_factory=dict)
     seeking: frozenset[int] = frozenset()  # lanes that look for messages, or wait before they do again
+    settling: frozenset[int] = frozenset()  # lanes that have only to delete
     next_lane: int = 1
     polls: int = 1  # receives that are worth while at the same time
     has_backlog: bool = False  # the last receive has brought something
@@ -532,7 +534,12 @@ def _grown(poller: Poller, now_s: float) -> Poller:
 
 
 def _is_saturated(poller: Poller) -> bool:
-    return poller.has_backlog and len(poller.lanes) >= int(poller.allowance)
+    return poller.has_backlog and not _has_place(poller)
+
+
+def _has_place(poller: Poller) -> bool:
+    allowance = int(poller.allowance)
+    return len(poller.lanes) - min(len(poller.settling), allowance) < allowance
 
 
 # --- opening and closing lanes
@@ -543,7 +550,7 @@ def _open_lanes(poller: Poller, now_s: float) -> Step:
     commands: list[Command] = []
     if poller.phase is not Phase.RUNNING:
         return poller, commands
-    while len(poller.seeking) < poller.polls and len(poller.lanes) < int(poller.allowance):
+    while len(poller.seeking) < poller.polls and _has_place(poller):
         lane_id = poller.next_lane
         poller, more = _receive(replace(poller, next_lane=lane_id + 1), lane_id, Lane(state=State.RECEIVING), LONG_POLL_S, now_s)
         commands += more
@@ -557,6 +564,10 @@ def _open_lanes(poller: Poller, now_s: float) -> Step:
 def _is_seeking(lane: Lane) -> bool:
     """Say whether a lane looks for messages, or waits before it does again."""
     return lane.state in (State.RECEIVING, State.COLLECTING) or (lane.state is State.WAITING and not lane.batch)
+
+
+def _is_settling(lane: Lane) -> bool:
+    return bool(lane.to_delete) and not lane.rest
 
 
 def _wind_down(poller: Poller, phase: Phase) -> Step:
@@ -585,16 +596,18 @@ def _in_state(poller: Poller, lane_id: int, state: State) -> Lane:
 
 
 def _with(poller: Poller, lane_id: int, lane: Lane) -> Poller:
-    seeking = poller.seeking
+    seeking, settling = poller.seeking, poller.settling
     if _is_seeking(lane) is not (lane_id in seeking):
         seeking = seeking ^ {lane_id}
-    return replace(poller, lanes={**poller.lanes, lane_id: lane}, seeking=seeking)
+    if _is_settling(lane) is not (lane_id in settling):
+        settling = settling ^ {lane_id}
+    return replace(poller, lanes={**poller.lanes, lane_id: lane}, seeking=seeking, settling=settling)
 
 
 def _without(poller: Poller, lane_id: int) -> Poller:
     lanes = dict(poller.lanes)
     del lanes[lane_id]
-    return replace(poller, lanes=lanes, seeking=poller.seeking - {lane_id})
+    return replace(poller, lanes=lanes, seeking=poller.seeking - {lane_id}, settling=poller.settling - {lane_id})
 
 
 def _numbers(messages: Iterable[Message]) -> tuple[int, ...]:
