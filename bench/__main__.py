@@ -1,22 +1,27 @@
 """
 `make bench`: everything that is promised, measured in one run.
 
-Names (python, boto3, snapstart, node, ruby, provided, java, burst, density, events) limit what is measured.
+Names on the command line limit what is measured: those of `PARTS`, and of the functions in `bench/invoke.py` (python, boto3, …).
 """
 
 import platform
 import sys
+from collections.abc import Callable
 
-from bench import burst, density, events, invoke
+from bench import burst, density, events, invoke, sqs_to_function
+
+PARTS: dict[str, Callable[[], None]] = {
+    "burst": burst.run,
+    "density": density.run,
+    "sqs": sqs_to_function.run,
+    "events": events.run,
+}
 
 if __name__ == "__main__":
     only = frozenset(sys.argv[1:])
     print(f"{platform.platform()}, Python {platform.python_version()}\n")
-    if not only or only - {"burst", "density", "events"}:
+    if not only or only - PARTS.keys():
         invoke.run(only)
-    if not only or "burst" in only:
-        burst.run()
-    if not only or "density" in only:
-        density.run()
-    if not only or "events" in only:
-        events.run()
+    for name, run in PARTS.items():
+        if not only or name in only:
+            run()

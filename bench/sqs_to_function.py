@@ -23,7 +23,7 @@ from bench import client
 from bench.invoke import deploy, sdk, serving, zipped
 
 MESSAGES = 30_000
-SENDERS = 4
+SENDERS = 32
 RUNTIME = "python3.11"
 CODE = {"app.py": (b"def handler(event, context):\n    return None\n", 0o644)}
 
@@ -107,9 +107,7 @@ def measure(url: str, messages: int, senders: int) -> float:
         time.sleep(0.02)
     took_s = time.perf_counter() - started_s
     count = messages // 10 // senders * senders * 10
-    print(
-        f"SQS to a function, batches of 10, {count:,} messages: {count / took_s:,.0f} a second, sending included ({sent_s / took_s:.0%} of it)"
-    )
+    print(f"SQS to a function, batches of 10, {count:,} messages: {count / took_s:,.0f} a second, sending included ({sent_s / took_s:.0%})")
     return count / took_s
 
 

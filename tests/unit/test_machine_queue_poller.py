@@ -94,6 +94,20 @@ def test_what_no_filter_lets_pass_is_not_invoked() -> None:
     assert play.say(Received(1, (), taken=10)) == [Receive(2, 10, 20), Receive(3, 10, 20)]
 
 
+def test_a_lane_that_only_deletes_has_left_its_place() -> None:
+    """The next batch is received while the last one is deleted, and there are never more deletions than places."""
+    play = Playbook(floor=2, ceiling=2)
+    play.say(Resumed())
+    play.say(Received(1, messages(1), taken=1))
+    play.say(Received(2, messages(2), taken=1))
+    assert play.say(Ran(1)) == [Delete(1, (1,)), Receive(3, 10, 20)]
+    play.say(Received(3, messages(3), taken=1))
+    assert play.say(Ran(2)) == [Delete(2, (2,)), Receive(4, 10, 20)]
+    play.say(Received(4, messages(4), taken=1))
+    assert play.say(Ran(3)) == [Delete(3, (3,))]
+    assert play.say(Deleted(1)) == [Receive(5, 10, 20)]
+
+
 def test_failed_messages_are_left_to_the_queue() -> None:
     """Nothing is done with what has failed; the rest of the batch is deleted."""
     play = Playbook()
@@ -334,6 +348,8 @@ class Twin:
     invocations: dict[int, tuple[int, ...]] = field(default_factory=dict)
     deletions: dict[int, tuple[int, ...]] = field(default_factory=dict)
     timers: list[tuple[float, int]] = field(default_factory=list)
+    overtaken: set[int] = field(default_factory=set)  # a message of their group, received before them or together, has failed
+    most: int = 0  # the highest ceiling that there was: what runs is not ended for a lower one
     ticks: int = 0
     has_ended: bool = False
 
@@ -354,6 +370,7 @@ class Naive(RuleBasedStateMachine):
             batch_size, window_s = min(batch_size, 10), 0.0
         settings = Settings(batch_size=batch_size, window_s=window_s, is_fifo=is_fifo, floor=min(5, ceiling), ceiling=ceiling)
         self.poller = machine.new(settings)
+        self.twin.most = ceiling
         self.say(Resumed())
 
     def say(self, event: Event) -> None:
@@ -374,10 +391,12 @@ class Naive(RuleBasedStateMachine):
                     assert set(numbers) <= twin.held
                     if settings.is_fifo:
                         assert list(numbers) == sorted(numbers)
+                        assert twin.overtaken.isdisjoint(numbers)
                         groups = {twin.group[number] for number in numbers}
                         for others in twin.invocations.values():
                             assert groups.isdisjoint(twin.group[number] for number in others)
                     twin.invocations[lane] = numbers
+                    assert len(twin.invocations) <= twin.most
                 case Delete(lane, numbers):
                     assert lane not in twin.deletions and set(numbers) <= twin.held
                     twin.deletions[lane] = numbers
@@ -429,6 +448,9 @@ class Naive(RuleBasedStateMachine):
         lane = self.pick(data, list(self.twin.invocations))
         numbers = self.twin.invocations.pop(lane)
         failed = frozenset(number for number in numbers if data.draw(st.floats(0, 1, exclude_max=True)) < failing)
+        for number in failed:
+            group = self.twin.group[number]
+            self.twin.overtaken |= {late for late in self.twin.held if late > number and self.twin.group[late] == group}
         self.say(Ran(lane, failed))
 
     @precondition(lambda self: self.twin.invocations)
@@ -472,6 +494,7 @@ class Naive(RuleBasedStateMachine):
     def configure(self, ceiling: int) -> None:
         assert self.poller is not None
         old = self.poller.settings
+        self.twin.most = max(self.twin.most, ceiling)
         self.say(
             Configured(
                 Settings(batch_size=old.batch_size, window_s=old.window_s, is_fifo=old.is_fifo, floor=min(5, ceiling), ceiling=ceiling)
@@ -482,6 +505,8 @@ class Naive(RuleBasedStateMachine):
     def each_message_is_in_one_place(self) -> None:
         if self.poller is None:
             return
+        assert self.poller.seeking == {lane_id for lane_id, lane in self.poller.lanes.items() if machine._is_seeking(lane)}
+        assert self.poller.settling == {lane_id for lane_id, lane in self.poller.lanes.items() if machine._is_settling(lane)}
         carried = [number for lane in self.poller.lanes.values() for number in lane.numbers()]
         assert len(carried) == len(set(carried))
         assert self.twin.held <= set(carried)

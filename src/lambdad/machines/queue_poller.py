@@ -8,7 +8,8 @@ A *lane* carries one batch at a time, from the receive to the deletion:
 
 The poller opens lanes: as many receives as the backlog asks for, one where there is none, and no more lanes than `allowance`, which grows
 while there is a backlog that every lane is busy with, and shrinks when the queue is empty, the function is throttled or fails. A lane that
-receives has its place among those that may invoke, so nothing is received that could not be invoked.
+receives has its place among those that may invoke, so nothing is received that could not be invoked. One that has only to delete has left
+its place, as long as there are not more of these than of the others.
 
 What a lane has received ends in exactly one of three ways: Delete (done with), Return (visible again at once), Forget (visible again by
 the queue's own timeout). The queue counts receives and knows about dead letters; this does not.
@@ -40,6 +41,9 @@ RECEIVE_RETRY_MAX_S = 60.0
 PAUSE_S = 1.0  # before the next receive where one has come back empty without having waited
 DELETE_ATTEMPTS = 6
 MARGIN_S = 1.0  # nothing is tried again so shortly before messages become visible
+
+
+_NOTHING: tuple["Message", ...] = ()
 
 
 class State(StrEnum):
@@ -110,6 +114,7 @@ class Lane:
     rest: tuple[Message, ...] = ()
     asked: int = 0  # of the receive that runs, or ran last
     asked_at_s: float = 0.0
+    size_bytes: int = 0  # of the batch while it is collected, a comma with each message
     window_ends_s: float = 0.0
     has_slept: bool = False  # until its window's end; what has come meanwhile is still collected
     ours_until_s: float = 0.0
@@ -128,6 +133,8 @@ class Poller:
     allowance: float
     phase: Phase = Phase.HALTED
     lanes: Mapping[int, Lane] = field(default_factory=dict)
+    seeking: frozenset[int] = frozenset()  # lanes that look for messages, or wait before they do again
+    settling: frozenset[int] = frozenset()  # lanes that have only to delete
     next_lane: int = 1
     polls: int = 1  # receives that are worth while at the same time
     has_backlog: bool = False  # the last receive has brought something
@@ -360,7 +367,9 @@ def _received(poller: Poller, event: Received, now_s: float) -> Step:
     if not lane.batch:
         ends_s = now_s + poller.settings.window_s
         lane = replace(lane, window_ends_s=ends_s, ours_until_s=now_s + poller.settings.visibility_s)
-    poller, more = _collect(poller, event.lane, replace(lane, batch=lane.batch + messages), event.taken, is_full, now_s)
+    size_bytes = lane.size_bytes + sum(message.size_bytes for message in messages) + len(messages)
+    lane = replace(lane, batch=lane.batch + messages, size_bytes=size_bytes)
+    poller, more = _collect(poller, event.lane, lane, event.taken, is_full, now_s)
     return poller, commands + more
 
 
@@ -393,7 +402,9 @@ def _unblocked(poller: Poller, lane_id: int, messages: tuple[Message, ...]) -> t
 def _collect(poller: Poller, lane_id: int, lane: Lane, taken: int, is_full: bool, now_s: float) -> Step:
     """Collect further, or see the batch off."""
     settings = poller.settings
-    batch, rest = _cut(lane.batch, settings.batch_size)
+    batch, rest = lane.batch, _NOTHING
+    if len(batch) > settings.batch_size or lane.size_bytes > PAYLOAD_BYTES - ENVELOPE_BYTES:
+        batch, rest = _cut(batch, settings.batch_size)
     left_s = max(lane.window_ends_s - now_s, 0.0)
     is_complete = bool(rest) or len(batch) >= settings.batch_size or not settings.window_s
     is_over = not is_full if lane.has_slept else not left_s
@@ -431,7 +442,7 @@ def _receive_failed(poller: Poller, lane_id: int, now_s: float) -> Step:
     poller = replace(poller, failures=poller.failures + 1, polls=1, has_backlog=False)
     if lane.batch:  # what is there is seen off, the next receive finds out more
         return _invoke(poller, lane_id, *_cut(lane.batch, poller.settings.batch_size), lane.ours_until_s)
-    if any(other is not lane and _is_seeking(other) for other in poller.lanes.values()):
+    if poller.seeking - {lane_id}:
         return _without(poller, lane_id), []  # one that tries is enough
     delay_s = min(RECEIVE_RETRY_FIRST_S * 2.0 ** min(poller.failures - 1, 20), RECEIVE_RETRY_MAX_S)
     return _with(poller, lane_id, Lane(state=State.WAITING)), [WakeAt(lane_id, now_s + delay_s)]
@@ -523,7 +534,12 @@ def _grown(poller: Poller, now_s: float) -> Poller:
 
 
 def _is_saturated(poller: Poller) -> bool:
-    return poller.has_backlog and len(poller.lanes) >= int(poller.allowance)
+    return poller.has_backlog and not _has_place(poller)
+
+
+def _has_place(poller: Poller) -> bool:
+    allowance = int(poller.allowance)
+    return len(poller.lanes) - min(len(poller.settling), allowance) < allowance
 
 
 # --- opening and closing lanes
@@ -534,12 +550,10 @@ def _open_lanes(poller: Poller, now_s: float) -> Step:
     commands: list[Command] = []
     if poller.phase is not Phase.RUNNING:
         return poller, commands
-    seeking = sum(map(_is_seeking, poller.lanes.values()))
-    while seeking < poller.polls and len(poller.lanes) < int(poller.allowance):
+    while len(poller.seeking) < poller.polls and _has_place(poller):
         lane_id = poller.next_lane
         poller, more = _receive(replace(poller, next_lane=lane_id + 1), lane_id, Lane(state=State.RECEIVING), LONG_POLL_S, now_s)
         commands += more
-        seeking += 1
     can_grow = poller.allowance < poller.settings.ceiling
     if can_grow and not poller.is_ticking and _is_saturated(poller):
         poller = replace(poller, is_ticking=True)
@@ -550,6 +564,10 @@ def _open_lanes(poller: Poller, now_s: float) -> Step:
 def _is_seeking(lane: Lane) -> bool:
     """Say whether a lane looks for messages, or waits before it does again."""
     return lane.state in (State.RECEIVING, State.COLLECTING) or (lane.state is State.WAITING and not lane.batch)
+
+
+def _is_settling(lane: Lane) -> bool:
+    return bool(lane.to_delete) and not lane.rest
 
 
 def _wind_down(poller: Poller, phase: Phase) -> Step:
@@ -563,7 +581,7 @@ def _wind_down(poller: Poller, phase: Phase) -> Step:
         if lane.state in (State.RECEIVING, State.COLLECTING):
             commands.append(BreakOff(lane_id))
         commands += _return(lane.numbers())
-    return replace(poller, phase=phase, lanes=kept, polls=1, has_backlog=False), commands
+    return replace(poller, phase=phase, lanes=kept, seeking=frozenset(), polls=1, has_backlog=False), commands
 
 
 def _bounded(settings: Settings, allowance: float) -> float:
@@ -578,11 +596,18 @@ def _in_state(poller: Poller, lane_id: int, state: State) -> Lane:
 
 
 def _with(poller: Poller, lane_id: int, lane: Lane) -> Poller:
-    return replace(poller, lanes={**poller.lanes, lane_id: lane})
+    seeking, settling = poller.seeking, poller.settling
+    if _is_seeking(lane) is not (lane_id in seeking):
+        seeking = seeking ^ {lane_id}
+    if _is_settling(lane) is not (lane_id in settling):
+        settling = settling ^ {lane_id}
+    return replace(poller, lanes={**poller.lanes, lane_id: lane}, seeking=seeking, settling=settling)
 
 
 def _without(poller: Poller, lane_id: int) -> Poller:
-    return replace(poller, lanes={other: lane for other, lane in poller.lanes.items() if other != lane_id})
+    lanes = dict(poller.lanes)
+    del lanes[lane_id]
+    return replace(poller, lanes=lanes, seeking=poller.seeking - {lane_id}, settling=poller.settling - {lane_id})
 
 
 def _numbers(messages: Iterable[Message]) -> tuple[int, ...]:
