@@ -48,6 +48,7 @@ def _play(console: Console, image: Path | None, out: Path) -> None:
         demo_acts.queue(stage)
         stage.title("How long it took")
         table = Table(show_header=False, box=None, padding=(0, 2))
+        table.add_column(no_wrap=True)
         for what, how_long in stage.summary:
             table.add_row(what, how_long)
         console.print(table)
