@@ -40,6 +40,8 @@ def on(condition: dict[str, Any], **changes: Any) -> dict[str, Any]:
         ({"Principal": {"AWS": "*"}}, True),
         ({"Principal": {"Service": ["s3.amazonaws.com", "sns.amazonaws.com"]}}, True),
         ({"Principal": {"Service": "s3.amazonaws.com"}}, False),
+        ({"Principal": {"Service": "sns.us-east-1.amazonaws.com"}}, True),
+        ({"Principal": {"Service": "sns.eu-west-1.amazonaws.com"}}, False),
         ({"Principal": {"AWS": "arn:aws:iam::111122223333:root"}}, False),
         ({"Action": "lambda:*"}, True),
         ({"Action": "*"}, True),

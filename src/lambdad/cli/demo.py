@@ -27,7 +27,7 @@ def run(*, image: Path | None, out: Path) -> int:
     console = Console(highlight=False)
     try:
         _play(console, image, out.absolute())
-    except (DemoFailed, BotoCoreError, ClientError, subprocess.CalledProcessError, OSError) as error:
+    except (DemoFailed, BotoCoreError, ClientError, OSError) as error:
         console.print(f"\n[red]The demo failed:[/red] {error}", soft_wrap=True)
         return 1
     return 0
@@ -41,13 +41,17 @@ def _play(console: Console, image: Path | None, out: Path) -> None:
         image.write_bytes(demo_files.draw(960, 640))
     elif not image.read_bytes().startswith(_PNG):
         console.print("This picture needs Pillow.")
-        layer = demo_files.pillow_layer(out / "packages")
+        try:
+            layer = demo_files.pillow_layer(out / "packages")
+        except subprocess.CalledProcessError as error:
+            raise DemoFailed("Pillow is not installed, and pip does not get it. A picture in PNG needs none.") from error
     with Stage(console, out) as stage:
         demo_acts.thumbnails(stage, image, layer)
         demo_acts.schedule(stage)
         demo_acts.queue(stage)
         stage.title("How long it took")
         table = Table(show_header=False, box=None, padding=(0, 2))
+        table.add_column(no_wrap=True)
         for what, how_long in stage.summary:
             table.add_row(what, how_long)
         console.print(table)

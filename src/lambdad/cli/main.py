@@ -18,7 +18,9 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="serve the API and run functions, until interrupted")
     _add_settings(up)
 
-    demo = commands.add_parser("demo", help="start lambdad, deploy two functions, invoke them, show what happens, and stop")
+    demo = commands.add_parser(
+        "demo", help="start lambdad, let a bucket, a schedule and a queue start functions, show what happens, and stop"
+    )
     demo.add_argument("--image", type=Path, help="a photograph to make a thumbnail of; without it a picture is drawn")
     demo.add_argument("--out", type=Path, default=Path(".demo"), help="where the demo keeps its files (default: %(default)s)")
 

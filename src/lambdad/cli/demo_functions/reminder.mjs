@@ -1,4 +1,4 @@
-// Say when the schedule was to start this, and when it did.
+// Say when the schedule was to start this, and when it did; without the prefix that console.log would give it.
 export const handler = async (event) => {
-  console.log(JSON.stringify({ planned: event.planned, started: new Date().toISOString() }));
+  process.stdout.write(JSON.stringify({ planned: event.planned, started: new Date().toISOString() }) + "\n");
 };

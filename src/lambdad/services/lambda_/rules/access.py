@@ -72,7 +72,7 @@ def _statements(document: str) -> list[Mapping[str, Any]]:
 
 def _match(statement: Mapping[str, Any], principal: str, action: str, resource: str, values: Values) -> Match:
     return _all(
-        _either(statement, "Principal", lambda stated: _is_principal(stated, principal)),
+        _either(statement, "Principal", lambda stated: _is_principal(stated, _names_of(principal, resource))),
         _either(statement, "Action", lambda stated: _any_like(stated, action, fold=True)),
         _either(statement, "Resource", lambda stated: _any_like(stated, resource)),
         _conditions(statement.get("Condition", {}), values),
@@ -86,12 +86,19 @@ def _either(statement: Mapping[str, Any], element: str, holds: Callable[[Any], M
     return _not(holds(statement[f"Not{element}"])) if f"Not{element}" in statement else Match.NO
 
 
-def _is_principal(stated: Any, service: str) -> Match:
+def _names_of(service: str, resource: str) -> tuple[str, ...]:
+    """Give the names that a policy may have for a service: ``logs.amazonaws.com``, and ``logs.us-east-1.amazonaws.com`` in its region."""
+    prefix, _, suffix = service.partition(".")
+    return service, f"{prefix}.{resource.split(':')[3]}.{suffix}"
+
+
+def _is_principal(stated: Any, services: tuple[str, ...]) -> Match:
     if stated == "*":
         return Match.YES
     if not isinstance(stated, dict):
         return Match.NO
-    if service in _list(stated.get("Service")) or "*" in _list(stated.get("Service")) or "*" in _list(stated.get("AWS")):
+    named = _list(stated.get("Service"))
+    if any(service in named for service in services) or "*" in named or "*" in _list(stated.get("AWS")):
         return Match.YES
     return Match.NO
 
