@@ -104,6 +104,14 @@ def test_every_operation_of_logs_is_described() -> None:
     assert missing == []
 
 
+def test_every_operation_of_sns_is_described() -> None:
+    """The page on SNS names every operation that is built, and the README counts them right."""
+    page, built = _text(DOCS / "sns.md"), _generator().built("sns")
+    missing = [name for name in sorted(built) if not re.search(rf"\b{name}\b", page)]
+    assert missing == []
+    assert f"[{len(built)} operations](docs/sns.md)" in _text(ROOT / "README.md")
+
+
 def test_everything_that_is_refused_is_listed() -> None:
     """The page on differences lists what `errors.unsupported` refuses."""
     page = _text(DOCS / "limits-and-differences.md")
