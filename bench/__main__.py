@@ -8,13 +8,14 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import burst, density, events, invoke, sqs_to_function
+from bench import burst, density, events, invoke, sns, sqs_to_function
 
 PARTS: dict[str, Callable[[], None]] = {
     "burst": burst.run,
     "density": density.run,
     "sqs": sqs_to_function.run,
     "events": events.run,
+    "sns": sns.run,
 }
 
 if __name__ == "__main__":

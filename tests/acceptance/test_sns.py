@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -395,3 +395,54 @@ def test_what_a_function_may_not_get_is_in_the_dead_letter_queue(lambdad: Lambda
     assert json.loads(message["Body"])["MessageId"] == published["MessageId"]
     assert message["MessageAttributes"]["ErrorCode"]["StringValue"] == "ResourceNotFoundException"
     sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.mark.slow
+def test_nothing_published_is_lost_when_the_server_is_killed_again_and_again(own_lambdad: Callable[..., Lambdad]) -> None:
+    """Six publishers, three queues, a kill -9 every half second: each message that was acknowledged is in each queue."""
+    lambdad = own_lambdad()
+    sns, sqs = lambdad.client("sns"), lambdad.client("sqs")
+    topic = sns.create_topic(Name="t")["TopicArn"]
+    urls = []
+    for number in range(3):
+        url, arn = make_queue(sqs, f"q{number}")
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+        urls.append(url)
+    acknowledged: list[str] = []
+    done = threading.Event()
+
+    def publish(publisher: int) -> None:
+        number = 0
+        while not done.is_set():
+            entries = [{"Id": str(each), "Message": f"{publisher}-{number}-{each}"} for each in range(5)]
+            number += 1
+            try:
+                answer = sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
+            except (BotoCoreError, ClientError):
+                continue  # not acknowledged; it may have been accepted all the same
+            acknowledged.extend(entries[int(each["Id"])]["Message"] for each in answer["Successful"])
+
+    publishers = [threading.Thread(target=publish, args=(number,)) for number in range(6)]
+    for thread in publishers:
+        thread.start()
+    for _ in range(6):
+        before = len(acknowledged)
+        eventually(lambda before=before: len(acknowledged) > before + 100, "messages are acknowledged again")
+        os.kill(lambdad.pids()["server"], 9)
+    before = len(acknowledged)
+    eventually(lambda: len(acknowledged) > before + 100, "messages are acknowledged after the last kill")
+    done.set()
+    for thread in publishers:
+        thread.join()
+    for url in urls:
+        received: set[str] = set()
+
+        def receive(url: str = url, received: set[str] = received) -> bool:
+            messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
+            received |= {message["Body"] for message in messages}
+            if messages:
+                handles = [{"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]} for number, each in enumerate(messages)]
+                sqs.delete_message_batch(QueueUrl=url, Entries=handles)
+            return received >= set(acknowledged)
+
+        eventually(receive, f"all of {len(acknowledged)} messages are in {url}", within_s=90)

@@ -42,7 +42,8 @@ def policy(**statement: Any) -> str:
         (policy(Principal="*", Condition={"StringEquals": {"aws:SourceAccount": OTHER}}), Caller(account=OTHER), True),
         (policy(Principal="*", Condition={"StringEquals": {"aws:SourceAccount": "2" * 12}}), Caller(account=OTHER), False),
         (policy(Principal="*", Condition={"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}), Caller(account=OTHER), False),
-        (policy(Principal={"AWS": "*"}), Caller(account=OTHER, service="s3.amazonaws.com"), False),
+        (policy(Principal={"AWS": "*"}), Caller(account=OTHER, service="s3.amazonaws.com"), True),
+        (policy(Principal={"AWS": OTHER}), Caller(account=OTHER, service="s3.amazonaws.com"), False),
         (
             policy(Principal={"Service": "s3.amazonaws.com"}, Condition={"ArnLike": {"aws:SourceArn": "arn:aws:s3:::b*"}}),
             Caller(account=OTHER, service="s3.amazonaws.com", source_arn="arn:aws:s3:::bucket"),
@@ -58,6 +59,25 @@ def policy(**statement: Any) -> str:
 def test_policies_let_in_whom_they_name(document: str, caller: Caller, allowed: bool) -> None:
     """An account or a service gets in by a statement that names it, covers the action, and whose conditions are known to hold."""
     assert access_policies.allows(document, caller, "Publish") is allowed
+
+
+def test_a_denial_goes_before_permissions() -> None:
+    """Whoever may be meant by a Deny stays out."""
+    for denial in (
+        {"Principal": "*", "Action": "SNS:Publish", "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+        {"NotPrincipal": {"AWS": OTHER}, "Action": "SNS:Publish"},
+        {"Principal": "*", "NotAction": "SNS:Subscribe"},
+    ):
+        document = json.loads(policy(Principal="*"))
+        document["Statement"].append({"Effect": "Deny", "Resource": ARN, **denial})
+        assert not access_policies.allows(json.dumps(document), Caller(account=OTHER), "Publish")
+
+
+def test_passwords_of_endpoints_are_not_shown() -> None:
+    """What lists, and the log of deliveries, have of a URL is without its secret."""
+    assert endpoints.shown("https://user:secret@example.com:8443/a?b=c") == "https://user:****@example.com:8443/a?b=c"
+    assert endpoints.shown("https://user@example.com/") == "https://user@example.com/"
+    assert endpoints.shown("arn:aws:sqs:us-east-1:000000000000:q") == "arn:aws:sqs:us-east-1:000000000000:q"
 
 
 def test_permissions_become_statements() -> None:

@@ -12,6 +12,7 @@ from lambdad.services.outbox import DeadLetter, Delivery
 from lambdad.services.ports import Origin
 from lambdad.services.sns.rules import (
     delivery_policies,
+    endpoints,
     limits,
     message_attributes,
     names,
@@ -276,6 +277,7 @@ def _post(
         maximum_age_s=limits.HTTP_AGE_S,
         delays_ms=schedule.delays_ms,
         dead_letter=dead_letter,
+        target=endpoints.shown(subscription.endpoint),
     )
 
 

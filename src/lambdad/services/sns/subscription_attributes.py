@@ -7,7 +7,7 @@ from typing import Any
 from lambdad.services.ports import CallContext, Handler
 from lambdad.services.sns import access, errors
 from lambdad.services.sns.registry import Change, Entry, Registry
-from lambdad.services.sns.rules import limits, names, paging, subscription_attributes
+from lambdad.services.sns.rules import endpoints, limits, names, paging, subscription_attributes
 from lambdad.services.sns.rules.nouns import State, Subscription
 
 
@@ -88,7 +88,7 @@ class SubscriptionAttributes:
                 "SubscriptionArn": each.arn_shown,
                 "Owner": each.owner,
                 "Protocol": each.protocol,
-                "Endpoint": each.endpoint,
+                "Endpoint": endpoints.shown(each.endpoint),
                 "TopicArn": each.topic_arn,
             }
             for each in found

@@ -147,9 +147,12 @@ def allows(document: str, caller: Caller, action: str) -> bool:
     """
     allowed = False
     for statement in _statements(json_text.parse_object(document)):
+        is_denied = statement.get("Effect") == "Deny"
+        if is_denied and ("NotAction" in statement or "NotPrincipal" in statement):
+            return False  # whom and what it leaves out is not looked into
         if not _names(statement, caller) or not _covers(statement, action):
             continue
-        if statement.get("Effect") == "Deny":
+        if is_denied:
             return False  # whatever its conditions are: they may hold
         allowed = allowed or _holds(statement.get("Condition", {}), caller)
     return allowed
@@ -159,9 +162,12 @@ def _names(statement: Mapping[str, Any], caller: Caller) -> bool:
     principal = statement.get("Principal")
     if not isinstance(principal, dict):
         return principal == "*"
+    accounts = _listed(principal.get("AWS", []))
+    if "*" in accounts:
+        return True
     if caller.service:
-        return any(each in ("*", caller.service) for each in _listed(principal.get("Service", [])))
-    return any(each in ("*", caller.account) or each.split(":")[4:5] == [caller.account] for each in _listed(principal.get("AWS", [])))
+        return caller.service in _listed(principal.get("Service", []))
+    return any(each == caller.account or each.split(":")[4:5] == [caller.account] for each in accounts)
 
 
 def _covers(statement: Mapping[str, Any], action: str) -> bool:

@@ -16,6 +16,7 @@ _REFUSED: Final = {
     "sms": "text messages",
 }
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-f:.]+")
+_PASSWORD = re.compile(r"^([a-zA-Z]+://[^/?#:@]*):[^/?#]*@")
 _URL_CHARACTERS: Final = 2048
 
 
@@ -74,3 +75,8 @@ def is_url(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme.lower() in ("http", "https") and host is not None and _HOST.fullmatch(host) is not None
+
+
+def shown(endpoint: str) -> str:
+    """Return an endpoint as it may be shown: a URL without its password."""
+    return _PASSWORD.sub(r"\1:****@", endpoint)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from lambdad.services.sns import errors
-from lambdad.services.sns.rules import delivery_policies, filter_policies, json_text, names
+from lambdad.services.sns.rules import delivery_policies, endpoints, filter_policies, json_text, names
 from lambdad.services.sns.rules.filter_policies import Filter, PolicyRefused, ScopeRefused
 from lambdad.services.sns.rules.nouns import Protocol, State, Subscription, Topic
 
@@ -142,7 +142,7 @@ def to_api(topic: Topic, subscription: Subscription) -> dict[str, str]:
         "TopicArn": subscription.topic_arn,
         "Owner": subscription.owner,
         "Protocol": subscription.protocol,
-        "Endpoint": subscription.endpoint,
+        "Endpoint": endpoints.shown(subscription.endpoint),
         "ConfirmationWasAuthenticated": _flag(subscription.confirmed_by_owner),
         "PendingConfirmation": _flag(subscription.state is not State.CONFIRMED),
         "RawMessageDelivery": "false",
