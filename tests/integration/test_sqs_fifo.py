@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.integration.sqs_house import Clock, Sqs, opened
+from sqs_house import Clock, Sqs, opened
 
 from lambdad.services.sqs import errors
 

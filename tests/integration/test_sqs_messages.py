@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.integration.sqs_house import ACCOUNT, ENDPOINT, START_MS, Clock, Sqs, opened
+from sqs_house import ACCOUNT, ENDPOINT, START_MS, Clock, Sqs, opened
 
 from lambdad.services.sqs import errors
 

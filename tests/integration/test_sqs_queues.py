@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.integration.sqs_house import ACCOUNT, ENDPOINT, START_MS, Clock, Sqs, arn, opened
+from sqs_house import ACCOUNT, ENDPOINT, START_MS, Clock, Sqs, arn, opened
 
 from lambdad.model.ids import AccountId, Region
 from lambdad.services.ports import Origin
