@@ -66,7 +66,8 @@ class Signer:
         return (
             f"POST / HTTP/1.1\r\nHost: {self._host}\r\nX-Amz-Date: {self._stamp}\r\nX-Amz-Target: {target}\r\n"
             "Content-Type: application/x-amz-json-1.0\r\n"
-            f"Authorization: AWS4-HMAC-SHA256 Credential={client.ACCESS_KEY}/{self._scope}, SignedHeaders={names}, Signature={signature}\r\n"
+            f"Authorization: AWS4-HMAC-SHA256 Credential={client.ACCESS_KEY}/{self._scope}, "
+            f"SignedHeaders={names}, Signature={signature}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body
 

@@ -138,17 +138,27 @@ class Receiving:
             while True:
                 now_ms = self._now_ms()
                 received, moving = self._choose(queue, wanted, visibility_ms, now_ms)
+                if moving is not None:
+                    await self._until_moved(queue, moving, received)
                 if received:
                     return received
                 if moving is not None:
-                    await asyncio.wait([moving])
-                elif queue.index.wants_load(now_ms):
+                    continue  # others may have waited for what was moved
+                if queue.index.wants_load(now_ms):
                     await asyncio.shield(self._loader.load(queue))
-                else:
-                    break
+                    continue
+                break
         if wait_s == 0 or self._is_closing or queue.is_deleted:
             return []
         return await self._wait(queue, wanted, visibility_ms, wait_s)
+
+    async def _until_moved(self, queue: Queue, moving: "asyncio.Future[Any]", received: list[Received]) -> None:
+        """Wait until dead messages are where they belong, so that who looks there next finds them."""
+        try:
+            await asyncio.wait([moving])
+        except asyncio.CancelledError:
+            self._release(queue, received)
+            raise
 
     async def _wait(self, queue: Queue, wanted: int, visibility_ms: int, wait_s: int) -> list[Received]:
         loop = asyncio.get_running_loop()

@@ -210,12 +210,12 @@ class QueueIndex:
 
     def take_to_move(self, wanted: int, oldest_ms: int) -> tuple[list[Entry], list[Entry]]:
         """Take out visible messages that are all to go to another queue; returns them, and those that were too old."""
-        chosen = self._order.choose(wanted, lambda entry: Verdict.EXPIRE if entry.sent_at_ms <= oldest_ms else Verdict.MOVE)
+        chosen = self._order.choose(wanted, lambda entry: Verdict.EXPIRE if entry.sent_at_ms <= oldest_ms else Verdict.RECEIVE)
         for entry in chosen[Verdict.EXPIRE]:
             self._forget(entry)
-        for entry in chosen[Verdict.MOVE]:
+        for entry in chosen[Verdict.RECEIVE]:
             self._set(entry, State.MOVING)
-        return chosen[Verdict.MOVE], chosen[Verdict.EXPIRE]
+        return chosen[Verdict.RECEIVE], chosen[Verdict.EXPIRE]
 
     def stay(self, entry: Entry) -> None:
         """Hear that a message that was to be moved stays."""
