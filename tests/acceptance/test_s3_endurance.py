@@ -86,7 +86,9 @@ def test_a_big_object_needs_little_memory(own_lambdad: Callable[..., Lambdad]) -
     one = min(BIG_MIB, 1024) * MIB
     with open("/dev/zero", "rb") as zeros:
         s3.put_object(Bucket="bucket", Key="one", Body=_Limited(zeros, one), ContentLength=one)
-    assert resident_mib(running.pids()["server"]) < SERVER_MIB_MAX
+    used_mib = resident_mib(running.pids()["server"])
+    print(f"{BIG_MIB} MiB by {used_mib} MiB of memory")
+    assert used_mib < SERVER_MIB_MAX
 
 
 class _Limited:

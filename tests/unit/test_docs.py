@@ -95,12 +95,20 @@ def test_the_readme_counts_operations_right() -> None:
     readme = _text(ROOT / "README.md")
     assert f"{len(generator.built('lambda_'))} of {len(generator.names_on(_text(generator.PAGE)))} operations" in readme
     assert f"{len(generator.built('logs'))} operations" in readme
+    assert f"{len(generator.built('s3'))} operations" in readme
 
 
 def test_every_operation_of_logs_is_described() -> None:
     """The page on logs names every operation that is built."""
     page = _text(DOCS / "logs.md")
     missing = [name for name in sorted(_generator().built("logs")) if not re.search(rf"\b{name}\b", page)]
+    assert missing == []
+
+
+def test_every_operation_of_s3_is_described() -> None:
+    """The page on S3 names every operation that is built."""
+    page = _text(DOCS / "s3.md")
+    missing = [name for name in sorted(_generator().built("s3")) if not re.search(rf"\b{name}\b", page)]
     assert missing == []
 
 
