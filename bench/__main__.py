@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import burst, density, events, invoke, sns, sqs_to_function
+from bench import burst, density, events, invoke, s3, sns, sqs_to_function
 
 PARTS: dict[str, Callable[[], None]] = {
     "burst": burst.run,
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "sqs": sqs_to_function.run,
     "events": events.run,
     "sns": sns.run,
+    "s3": s3.run,
 }
 
 if __name__ == "__main__":

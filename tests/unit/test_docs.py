@@ -95,6 +95,7 @@ def test_the_readme_counts_operations_right() -> None:
     readme = _text(ROOT / "README.md")
     assert f"{len(generator.built('lambda_'))} of {len(generator.names_on(_text(generator.PAGE)))} operations" in readme
     assert f"{len(generator.built('logs'))} operations" in readme
+    assert f"{len(generator.built('s3'))} operations" in readme
 
 
 def test_every_operation_of_logs_is_described() -> None:
@@ -104,7 +105,7 @@ def test_every_operation_of_logs_is_described() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("service", ["events", "scheduler", "sns"])
+@pytest.mark.parametrize("service", ["events", "s3", "scheduler", "sns"])
 def test_every_operation_of_a_page_of_its_own_is_described(service: str) -> None:
     """The page on a service names every operation that is built, and the README counts them."""
     built = sorted(_generator().built(service))

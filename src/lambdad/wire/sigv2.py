@@ -84,9 +84,14 @@ def verify(claim: Claim, method: str, path: str, query: str, headers: Mapping[st
             _amazon_headers(headers) + _resource(path, query),
         ]
     )
-    expected = base64.b64encode(hmac.digest(secret.encode(), signable.encode("latin-1", "replace"), hashlib.sha1))
-    if not hmac.compare_digest(expected, signature.encode("latin-1", "replace")):
+    expected = sign(secret, signable.encode("latin-1", "replace"))
+    if not hmac.compare_digest(expected.encode(), signature.encode("latin-1", "replace")):
         raise Refused(Reason.MISMATCH, claim, canonical_request="", string_to_sign=signable)
+
+
+def sign(secret: str, data: bytes) -> str:
+    """Return the signature of a string to sign, or of a form's policy."""
+    return base64.b64encode(hmac.digest(secret.encode(), data, hashlib.sha1)).decode()
 
 
 def _amazon_headers(headers: Mapping[str, str]) -> str:

@@ -75,7 +75,7 @@ class Configurations:
             "GetBucketLifecycleConfiguration": self.get_bucket_lifecycle_configuration,
             "DeleteBucketLifecycle": delete(_LIFECYCLE),
             "PutBucketRequestPayment": self.put_bucket_request_payment,
-            "GetBucketRequestPayment": self._fixed({"Payer": "BucketOwner"}),
+            "GetBucketRequestPayment": self._fixed(_OWNER_PAYS),
             "PutBucketAccelerateConfiguration": self.put_bucket_accelerate_configuration,
             "GetBucketAccelerateConfiguration": self._fixed({}),
             "PutBucketLogging": self.put_bucket_logging,
@@ -87,10 +87,10 @@ class Configurations:
             ),
             "GetObjectRetention": self._without_lock,
             "GetObjectLegalHold": self._without_lock,
-            "ListBucketAnalyticsConfigurations": self._fixed({"IsTruncated": False}),
-            "ListBucketIntelligentTieringConfigurations": self._fixed({"IsTruncated": False}),
-            "ListBucketInventoryConfigurations": self._fixed({"IsTruncated": False}),
-            "ListBucketMetricsConfigurations": self._fixed({"IsTruncated": False}),
+            "ListBucketAnalyticsConfigurations": self._fixed(_NO_LIST),
+            "ListBucketIntelligentTieringConfigurations": self._fixed(_NO_LIST),
+            "ListBucketInventoryConfigurations": self._fixed(_NO_LIST),
+            "ListBucketMetricsConfigurations": self._fixed(_NO_LIST),
             "GetBucketAnalyticsConfiguration": self._missing(*_NO_SUCH),
             "GetBucketIntelligentTieringConfiguration": self._missing(*_NO_SUCH),
             "GetBucketInventoryConfiguration": self._missing(*_NO_SUCH),
@@ -321,6 +321,8 @@ def _unchecked(document: Any, bucket: str) -> Any:
     return document
 
 
+_OWNER_PAYS = {"Payer": "BucketOwner"}
+_NO_LIST = {"IsTruncated": False}
 _NO_SUCH = ("NoSuchConfiguration", "The specified configuration does not exist.")
 _CORS = _Kind(
     kind=CORS,
