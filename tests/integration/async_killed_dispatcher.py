@@ -74,7 +74,7 @@ async def main(url: str, name: str, count: int, record: Path, began_ms: int) -> 
 
     async with open_database(url, migrations=MIGRATIONS, now_ms=now_ms) as database, asyncio.TaskGroup() as group:
         outbox = Outbox(database, house, now_ms)
-        events = AsyncEvents(database, house, outbox, now_ms, in_flight=50)  # type: ignore[arg-type]  # a scripted invoker
+        events = AsyncEvents(database, house, outbox, now_ms, in_flight=50, new_id=lambda: "id")  # type: ignore[arg-type]  # a scripted invoker
         group.create_task(outbox.run())
         group.create_task(events.run())
         numbers = iter(range(count))
