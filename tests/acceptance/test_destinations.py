@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -36,6 +37,18 @@ class Queues:
         arn: str = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         self._urls[arn] = url
         return arn
+
+    def admit(self, arn: str, principal: str, source_arn: str) -> None:
+        """Let a service send to a queue."""
+        allow = {
+            "Effect": "Allow",
+            "Principal": {"Service": principal},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": source_arn}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        self.client.set_queue_attributes(QueueUrl=self._urls[arn], Attributes={"Policy": policy})
 
     def receive(self, arn: str, wait_s: int = 10) -> list[dict[str, Any]]:
         """Return up to ten messages, and delete them."""
@@ -104,10 +117,7 @@ def test_functions_and_topics_hear_too(functions: Functions, queues: Queues, lam
     queue = queues.make("end")
     topic = sns.create_topic(Name=f"t{os.urandom(4).hex()}")["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue, Attributes={"RawMessageDelivery": "true"})
-    allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": queue}
-    queues.client.set_queue_attributes(
-        QueueUrl=queues._urls[queue], Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [allow]})}
-    )
+    queues.admit(queue, "sns.amazonaws.com", topic)
     second = functions.deploy(SOURCE)
     first = functions.deploy(SOURCE)
     client.put_function_event_invoke_config(FunctionName=first, DestinationConfig={"OnSuccess": {"Destination": ARN.format(second)}})
@@ -116,6 +126,43 @@ def test_functions_and_topics_hear_too(functions: Functions, queues: Queues, lam
     outer = json.loads(queues.one(queue)["Body"])
     assert outer["requestContext"]["functionArn"] == ARN.format(second) + ":$LATEST"
     assert outer["requestPayload"]["responsePayload"] == {"got": {"chain": 1}}
+
+
+def test_a_bucket_gets_failures(functions: Functions, lambdad: Lambdad) -> None:
+    """A failure becomes an object in AWS's place."""
+    client, s3, bucket = functions.client, lambdad.client("s3"), f"b{os.urandom(4).hex()}"
+    s3.create_bucket(Bucket=bucket)
+    name = functions.deploy(SOURCE)
+    destination = {"OnFailure": {"Destination": f"arn:aws:s3:::{bucket}"}}
+    client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0, DestinationConfig=destination)
+    client.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"fail": true}')
+    (found,) = eventually(lambda: s3.list_objects_v2(Bucket=bucket).get("Contents"), "an object", 30)
+    assert re.fullmatch(rf"aws/lambda/async/{name}/\d{{4}}/\d\d/\d\d/[\dT.-]+-[0-9a-f-]{{36}}", found["Key"])
+    record = json.load(s3.get_object(Bucket=bucket, Key=found["Key"])["Body"])
+    assert record["requestContext"]["condition"] == "RetriesExhausted" and record["requestPayload"] == {"fail": True}
+
+
+def test_a_bus_gets_events_that_rules_match(functions: Functions, queues: Queues, lambdad: Lambdad) -> None:
+    """A success becomes an event, and a rule hands it on."""
+    client, events = functions.client, lambdad.client("events")
+    bus, queue = f"bus{os.urandom(4).hex()}", queues.make("matched")
+    try:
+        bus_arn = events.create_event_bus(Name=bus)["EventBusArn"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NotImplementedException":
+            raise
+        pytest.skip("EventBridge is not built")
+    pattern = {"source": ["lambda"], "detail": {"requestContext": {"condition": ["Success"]}}}
+    rule_arn = events.put_rule(Name="r", EventBusName=bus, EventPattern=json.dumps(pattern))["RuleArn"]
+    events.put_targets(Rule="r", EventBusName=bus, Targets=[{"Id": "1", "Arn": queue}])
+    queues.admit(queue, "events.amazonaws.com", rule_arn)
+    name = functions.deploy(SOURCE)
+    client.put_function_event_invoke_config(FunctionName=name, DestinationConfig={"OnSuccess": {"Destination": bus_arn}})
+    client.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"n": 1}')
+    event = json.loads(queues.one(queue)["Body"])
+    assert (event["source"], event["detail-type"]) == ("lambda", "Lambda Function Invocation Result - Success")
+    assert event["resources"] == [bus_arn, ARN.format(name) + ":$LATEST"]
+    assert event["detail"]["requestPayload"] == {"n": 1}
 
 
 def test_configurations_of_events_are_checked(functions: Functions) -> None:
