@@ -1,13 +1,15 @@
 """Asynchronous invocations on a real database, with a clock that the tests move and functions that they script."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from async_world import MIGRATIONS, MINUTE_MS, World, dispatching, outcome
 
 from lambdad.model.ids import RequestId
-from lambdad.model.invocation import SystemFailure, Throttled
-from lambdad.store.database import Database, open_database
+from lambdad.model.invocation import Outcome, SystemFailure, Throttled
+from lambdad.store.database import Connection, Database, open_database
 
 
 @pytest.fixture
@@ -53,6 +55,38 @@ async def test_throttles_and_system_errors_use_up_no_attempts(database: Database
             world.now_ms += 2_000
     assert len(world.attempts[RequestId("e")]) == 5
     assert (await world.left())[0] == 0
+
+
+async def test_an_event_that_ends_while_the_table_is_read_is_not_run_again(database: Database):
+    """What a read saw is old by the time that it comes back."""
+    world, release, gate, reading = World(database), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    run, read = world.run, database.read
+
+    async def run_slowly(*args: Any, **options: Any) -> Outcome:
+        await release.wait()
+        return await run(*args, **options)
+
+    async def read_slowly(work: Callable[[Connection], Any]) -> Any:
+        result = await read(work)
+        if world.events.statistics().running:
+            reading.set()
+            await gate.wait()
+        return result
+
+    world.run, database.read = run_slowly, read_slowly  # type: ignore[method-assign]  # both only wait longer
+    async with dispatching(world):
+        await world.accept("e")
+        while not world.events.statistics().running:
+            await asyncio.sleep(0.005)
+        world.events._unread = True
+        world.events._wake.set()
+        await reading.wait()
+        release.set()
+        while world.events.statistics().running:
+            await asyncio.sleep(0.005)
+        gate.set()
+        await world.settle()
+    assert len(world.attempts[RequestId("e")]) == 1
 
 
 async def test_events_outlive_their_dispatcher(database: Database):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -218,6 +219,47 @@ async def test_deliveries_outlive_their_process(database: Database) -> None:
     order = [queue for queue, _ in after.arrived]
     assert order.index("hangs") < order.index("later")
     assert await after.left() == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_order_and_completeness_over_many_lives(database: Database, seed: int) -> None:
+    """Whatever fails and whenever the dispatcher ends, all arrive, and of one key none arrives before one that was added earlier."""
+    dice = random.Random(seed)
+    arrived: list[tuple[str, str]] = []
+    keys: dict[str, str] = {}
+    now_ms, count = 1_000_000, 0
+    for _ in range(12):
+        world = World(database, in_flight=8, lane_width=4)
+        world.now_ms, world.arrived = now_ms, arrived
+        world.script = lambda queue, body: DOWN if dice.random() < 0.3 else None
+        async with world.delivering():
+            for _ in range(dice.randrange(6)):
+                batch = [
+                    to(
+                        f"q{dice.randrange(3)}",
+                        count + n,
+                        order_key=dice.choice(["", "a", "b", "c"]),
+                        maximum_attempts=10**6,
+                        maximum_age_s=10**9,
+                    )
+                    for n in range(dice.randrange(1, 20))
+                ]
+                count += len(batch)
+                keys.update({each.params["MessageBody"]: each.order_key for each in batch})
+                await world.add(*batch)
+                await asyncio.sleep(dice.random() / 50)
+                world.now_ms += dice.randrange(2_000)
+        now_ms = world.now_ms
+    last = World(database)
+    last.now_ms, last.arrived = now_ms, arrived
+    async with last.delivering():
+        while await last.left():
+            last.now_ms += 400_000
+            await last.settle()
+    assert {body for _, body in arrived} == {str(n) for n in range(count)}
+    for key in "abc":
+        numbers = [int(body) for _, body in arrived if keys[body] == key]
+        assert numbers == sorted(numbers)
 
 
 async def test_a_row_that_cannot_be_read_stops_nobody(database: Database) -> None:

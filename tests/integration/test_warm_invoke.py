@@ -33,9 +33,8 @@ async def test_an_invocation_runs_no_sql(tmp_path: Path) -> None:
         database: Database = house.registry._database
         runner = Runner()
         invoker = Invoker(house.registry, runner, 1000, lambda: 0)
-        invocations = Invocations(
-            invoker, AsyncEvents(database, invoker, Outbox(database, Neighbourhood({}, RequestIds(), ""), lambda: 0), lambda: 0)
-        )
+        outbox = Outbox(database, Neighbourhood({}, RequestIds(), ""), lambda: 0)
+        invocations = Invocations(invoker, AsyncEvents(database, invoker, outbox, lambda: 0, new_id=lambda: "id"))
         before = database.statistics()
         for qualifier in ("$LATEST", "1", "live"):
             answer = await invocations.invoke(CONTEXT, {"FunctionName": "f", "Qualifier": qualifier, "Payload": b"{}"})

@@ -250,7 +250,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
         await layers.load()
         invoker = Invoker(registry, plane, settings.account_concurrency, now_ms)
         sources = EventSources(database, registry, invoker, neighbours, world, spawn)
-        events = AsyncEvents(database, invoker, outbox, now_ms, settings.async_in_flight)
+        events = AsyncEvents(database, invoker, outbox, now_ms, settings.async_in_flight, new_id=new_request_id)
         unreserved_min = min(limits.UNRESERVED_CONCURRENT_EXECUTIONS_MIN, settings.account_concurrency // 10)
         lambda_ = LambdaService(
             registry,

@@ -12,7 +12,6 @@ import asyncio
 import collections
 import logging
 import random
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -84,7 +83,7 @@ class AsyncEvents:
         now_ms: NowMs,
         in_flight: int = 200,
         *,
-        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        new_id: Callable[[], str],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._database = database

@@ -34,6 +34,7 @@ LANE_WIDTH = 32
 HELD_BYTES_MAX = 64 * 1024 * 1024
 CALL_S = 60.0  # for one try; a target that takes longer has failed
 POLL_S = 1.0  # the table is looked at this often, whether or not anybody said that there is something
+SHORT_ROUND_S = 0.01  # a round over all lanes that takes longer is followed by as long a rest
 UNREADABLE_MS = 300_000
 SETTLED_MAX = 2_000  # notes in one transaction
 
@@ -93,6 +94,8 @@ class Outbox:
         self._is_passed = False  # there may be due deliveries of lanes that fail, for which there was no room
         self._next_due_ms: int | None = None
         self._look_now = True
+        self._looked_s = 0.0  # in this round
+        self._round_not_before_s = 0.0
         self._wake = asyncio.Event()
         self._settled: list[tuple[Held, Settled, bool]] = []
         self._to_settle = asyncio.Event()
@@ -149,7 +152,7 @@ class Outbox:
 
     async def _look_and_start(self, tasks: asyncio.TaskGroup) -> None:
         """Read what is due of all lanes, as far as there is room, and start what has its turn."""
-        while (self._look_now or self._after) and self._has_room():
+        while (self._after or (self._look_now and self._rested())) and self._has_room():
             try:
                 await self._look()
             except Closed:
@@ -161,6 +164,10 @@ class Outbox:
             self._start(tasks)
         self._start(tasks)
 
+    def _rested(self) -> bool:
+        """Say whether the next round may begin: with thousands of lanes a round takes long, and looking is not to take all the time."""
+        return asyncio.get_running_loop().time() >= self._round_not_before_s
+
     def _has_room(self) -> bool:
         """Say whether to read: after a round was cut for want of room not before half of it is free, lest rows are read one by one."""
         if self._held_bytes >= HELD_BYTES_MAX:
@@ -171,8 +178,10 @@ class Outbox:
         """Look into some hundred lanes; a round over all of them takes as many looks as it takes."""
         now_ms = self._now_ms()
         turns = self._turns
+        began_s = asyncio.get_running_loop().time()
         if not self._after:
             self._look_now = False
+            self._looked_s = 0.0
             self._next_due_ms = None
             self._partial.clear()
             self._is_passed = False
@@ -196,6 +205,9 @@ class Outbox:
                 turns.put(held.lane, held)
         self._partial |= found.partial
         self._after, self._is_cut = found.after, found.is_cut
+        ended_s = asyncio.get_running_loop().time()
+        self._looked_s += ended_s - began_s
+        self._round_not_before_s = ended_s + (self._looked_s if self._looked_s > SHORT_ROUND_S else 0.0)
         self._is_passed |= found.is_passed
         self._failing_up_to = found.failing_after or self._failing_up_to
         if found.next_due_ms is not None:
@@ -206,6 +218,8 @@ class Outbox:
         patience_s = POLL_S
         if self._next_due_ms is not None:
             patience_s = min(max((self._next_due_ms - self._now_ms()) / 1000, 0.02), POLL_S)
+        if self._look_now and self._has_room():
+            patience_s = min(patience_s, max(self._round_not_before_s - asyncio.get_running_loop().time(), 0.001))
         try:
             async with asyncio.timeout(patience_s):
                 await self._wake.wait()

@@ -7,6 +7,7 @@ from matching.
 Source: IAM User Guide, "Policy evaluation logic" and "IAM JSON policy elements: Condition operators".
 """
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from enum import Enum, StrEnum
@@ -65,7 +66,9 @@ def refusal(verdict: Verdict, *, principal: str, action: str, resource: str) -> 
     return f"{text} because no resource-based policy allows the {action} action"
 
 
+@functools.lru_cache(maxsize=512)
 def _statements(document: str) -> list[Mapping[str, Any]]:
+    """Read a policy's statements; a policy is asked far more often than it is changed."""
     found = json.loads(document).get("Statement")
     return [each for each in _list(found) if isinstance(each, dict)]
 

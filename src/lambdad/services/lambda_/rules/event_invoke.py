@@ -13,6 +13,7 @@ from lambdad.model import arn
 from lambdad.model.function import LATEST, EventInvokeConfig, Function
 from lambdad.services.lambda_ import errors
 
+_BARE = EventInvokeConfig(last_modified_ms=0)
 _SETTINGS = ("MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig")
 
 
@@ -96,12 +97,12 @@ def settings(function: Function, qualifier: str | None) -> Settings:
     name = qualifier or LATEST
     alias = function.aliases.get(name)
     version = function.version(alias.function_version if alias is not None else name)
-    found = function.event_invoke_configs.get(name)
-    applied = Settings(dead_letter_target=version.dead_letter_target if version is not None else "")
-    if found is None:
-        return applied
-    if found.maximum_retry_attempts is not None:
-        applied = replace(applied, maximum_retry_attempts=found.maximum_retry_attempts)
-    if found.maximum_event_age_s is not None:
-        applied = replace(applied, maximum_event_age_ms=found.maximum_event_age_s * 1000)
-    return replace(applied, on_success=found.on_success, on_failure=found.on_failure)
+    found = function.event_invoke_configs.get(name, _BARE)
+    retries, age_s = found.maximum_retry_attempts, found.maximum_event_age_s
+    return Settings(
+        maximum_retry_attempts=retry.DEFAULT_MAXIMUM_RETRY_ATTEMPTS if retries is None else retries,
+        maximum_event_age_ms=retry.DEFAULT_MAXIMUM_EVENT_AGE_MS if age_s is None else age_s * 1000,
+        on_success=found.on_success,
+        on_failure=found.on_failure,
+        dead_letter_target=version.dead_letter_target if version is not None else "",
+    )
