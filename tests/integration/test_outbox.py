@@ -189,14 +189,14 @@ async def test_more_lanes_than_one_look_takes(database: Database) -> None:
     """With more targets than are looked at together, all get their turn, and new ones are seen while others are dead."""
     world = World(database, in_flight=8, lane_width=4)
     world.script = lambda queue, body: DOWN if queue.startswith("dead") else None
-    dead = [to(f"dead{n}", maximum_attempts=2) for n in range(600)]
+    dead = [to(f"dead{n}", maximum_attempts=2) for n in range(300)]
     async with world.delivering():
         await world.add(*dead)
-        await world.until(lambda: world.outbox.statistics().retried == 600)
+        await world.until(lambda: world.outbox.statistics().retried == 300)
         await world.add(to("aaa", 1), to("zzz", 2))
         await world.until(lambda: len(world.arrived) == 2)
         world.now_ms += 300
-        await world.until(lambda: world.outbox.statistics().lost == 600)
+        await world.until(lambda: world.outbox.statistics().lost == 300)
         await world.settle()
     assert await world.left() == 0
 
