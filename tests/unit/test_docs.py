@@ -105,7 +105,7 @@ def test_every_operation_of_logs_is_described() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("service", ["events", "s3", "scheduler", "sns"])
+@pytest.mark.parametrize("service", ["events", "s3", "scheduler", "sns", "sqs"])
 def test_every_operation_of_a_page_of_its_own_is_described(service: str) -> None:
     """The page on a service names every operation that is built, and the README counts them."""
     built = sorted(_generator().built(service))

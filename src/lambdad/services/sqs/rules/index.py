@@ -29,7 +29,7 @@ class QueueIndex:
         spilled: how many messages there are already, all of them rows only.
         last_seq: the highest number that may have been given to one of them.
         cache: what messages are kept in; shared by all queues.
-        window: how many messages wait in memory, and how many delayed ones.
+        window: how many messages wait in memory; with delayed ones there may be three times as many.
     """
 
     def __init__(self, *, is_fifo: bool, spilled: int, last_seq: int, cache: Cache, window: int = limits.WINDOW) -> None:
@@ -37,9 +37,8 @@ class QueueIndex:
         self.spilled = spilled
         self.horizon: Place | None = START if spilled else None
         self.applied_seq = last_seq  # of the messages that this index was told of
-        self._spills = 0  # how often a message was left to the database
-        self._spills_before = 0  # the reading that is under way
         self._removed: set[int] | None = None  # since the reading that is under way has begun
+        self._spilled_since: Place | None = None  # the first place of those left to the database since then
         self._is_fifo = is_fifo
         self._cache = cache
         self._window = window
@@ -72,10 +71,10 @@ class QueueIndex:
         self.applied_seq = max(self.applied_seq, entry.seq)
         place = self._place(entry)
         is_delayed = entry.due_at_ms > now_ms
-        if self._waiting(is_delayed=is_delayed) >= self._window or (self.horizon is not None and place >= self.horizon):
+        if not self._has_room(is_delayed=is_delayed) or (self.horizon is not None and place >= self.horizon):
             self.horizon = place if self.horizon is None else min(self.horizon, place)
+            self._spilled_since = place if self._spilled_since is None else min(self._spilled_since, place)
             self.spilled += 1
-            self._spills += 1
             entry.message = None
             return False
         if entry.message is not None:
@@ -85,18 +84,18 @@ class QueueIndex:
 
     def wants_load(self, now_ms: int) -> bool:
         """Say whether rows should be loaded: there are some whose turn may have come, and room for them."""
-        if self.horizon is None or self._waiting(is_delayed=False) * 2 > self._window:
+        if self.horizon is None or self._waiting() * 2 > self._window:
             return False
         return self._is_fifo or self.horizon[0] <= now_ms
 
     def room(self) -> int:
         """Say how many rows may be loaded at once."""
-        return max(self._window - self._waiting(is_delayed=False), 1)
+        return max(self._window - self._waiting(), 1)
 
     def begin_load(self) -> None:
         """Hear that rows are being read; `load` or `end_load` follows."""
         self._removed = set()
-        self._spills_before = self._spills
+        self._spilled_since = None
 
     def end_load(self) -> None:
         """Hear that nothing came of the reading."""
@@ -114,10 +113,16 @@ class QueueIndex:
             if row.seq > self.applied_seq:  # so new that this index has not been told; it will be
                 is_all = False
                 break
+            if row.due_at_ms > now_ms and row.seq not in self.entries and not self._has_room(is_delayed=True):
+                self.horizon = self._place(row)
+                is_all = False
+                break
             self.horizon = (self._place(row)[0], row.seq + 1)
             if row.seq not in removed:
                 self.load_one(row, now_ms)
-        if is_all and self._spills == self._spills_before:
+        if self._spilled_since is not None:
+            self.horizon = min(self.horizon or START, self._spilled_since)
+        elif is_all:
             self.spilled = 0
             self.horizon = None
 
@@ -247,7 +252,6 @@ class QueueIndex:
             self.remove(entry)
         self.spilled = 0
         self.horizon = None
-        self._spills += 1
 
     def expired(self, oldest_ms: int, limit: int) -> list[Entry]:
         """Return messages that are too old and not being moved, at most so many; a few are found only when their turn comes."""
@@ -262,10 +266,14 @@ class QueueIndex:
     def _place(self, entry: Entry) -> Place:
         return (0 if self._is_fifo else entry.due_at_ms, entry.seq)
 
-    def _waiting(self, *, is_delayed: bool) -> int:
-        if self._is_fifo:
-            return self.ready + self.delayed
-        return self.delayed if is_delayed else self.ready
+    def _waiting(self) -> int:
+        return self.ready + (self.delayed if self._is_fifo else 0)
+
+    def _has_room(self, *, is_delayed: bool) -> bool:
+        """Say whether one more may wait in memory. Delayed ones become ready by themselves, and must not fill it up that way."""
+        if is_delayed and not self._is_fifo:
+            return self.ready + self.delayed < 2 * self._window
+        return self._waiting() < self._window
 
     def _enter(self, entry: Entry, state: State) -> None:
         self.entries[entry.seq] = entry

@@ -34,7 +34,7 @@ TASKS_SHOWN: Final = 10
 
 # --- lambdad's own
 WINDOW: Final = 20_000
-"""Messages of a queue that wait in memory, and as many delayed ones; further ones are rows only, and read when their turn comes.
+"""Messages of a queue that wait in memory, and twice as many delayed ones; further ones are rows only, and read when their turn comes.
 A FIFO queue looks no further for groups that are not locked."""
 
 CACHE_BYTES: Final = 64 * 1024 * 1024
