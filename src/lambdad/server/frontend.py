@@ -228,6 +228,8 @@ class Frontend:
             return response
         except AwsError as error:
             refusal = error
+        except http1.ClientDisconnected:
+            raise
         except Exception:
             # Safe to go on: one request fails and is answered so.
             log.exception("request.failed request_id=%s service=s3 operation=%s", request_id, request.method)
