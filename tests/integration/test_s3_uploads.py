@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.s3_house import Body, House, open_house
+from s3_house import Body, House, open_house
 
 from lambdad.services.s3.rules import limits
 
