@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.s3_house import ACCOUNT, START_MS, House, open_house
+from s3_house import ACCOUNT, START_MS, House, open_house
 
 from lambdad.model.errors import AwsError
 from lambdad.services.s3.rules.lifecycle import DAY_MS

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.integration.s3_house import ACCOUNT, START_MS, Body, House, open_house
+from s3_house import ACCOUNT, START_MS, Body, House, open_house
 
 from lambdad.services.s3.reading import INLINE_BYTES
 

@@ -12,11 +12,11 @@ from botocore.credentials import Credentials
 
 from lambdad.kit import clock
 from lambdad.model.errors import AwsError
-from lambdad.server import listener
+from lambdad.server import incoming, listener
 from lambdad.server.auth import Authenticator, Mode
 from lambdad.server.credentials import StaticCredentials
 from lambdad.server.frontend import Frontend
-from lambdad.server.incoming import PIECE_BYTES, StreamedBody
+from lambdad.server.incoming import PIECE_BYTES, Gathered, StreamedBody
 from lambdad.server.ports import AccessKey
 from lambdad.server.request_ids import RequestIds
 from lambdad.services.ports import Service
@@ -214,5 +214,23 @@ def test_only_large_objects_are_streamed():
 
 def test_a_streamed_body_says_what_it_is():
     """The port's members are there from the beginning."""
-    body = StreamedBody(None, 5, None, None)
+    body = StreamedBody(None, 5, None, None, Gathered())
     assert body.size_bytes == 5 and body.trailers == {}
+
+
+async def test_many_bodies_gather_no_more_than_they_may(monkeypatch):
+    """Where others have gathered much, pieces are handed on as they come, and nothing is counted for ever."""
+
+    async def chunks_of(count):
+        for _ in range(count):
+            yield bytes(1000)
+
+    gathered = Gathered()
+    body = StreamedBody(chunks_of(10), 10_000, None, None, gathered)
+    assert [len(piece) async for piece in body] == [10_000] and gathered.size_bytes == 0
+    monkeypatch.setattr(incoming, "GATHERED_BYTES", 2500)
+    body = StreamedBody(chunks_of(10), 10_000, None, None, gathered)
+    assert [len(piece) async for piece in body] == [3000, 3000, 3000, 1000] and gathered.size_bytes == 0
+    gathered.size_bytes = 2500
+    body = StreamedBody(chunks_of(2), 2000, None, None, gathered)
+    assert [len(piece) async for piece in body] == [1000, 1000] and gathered.size_bytes == 2500

@@ -23,7 +23,7 @@ from lambdad.model.errors import AwsError, NotImplementedHere
 from lambdad.model.ids import RequestId
 from lambdad.server import body_limits, incoming, routing, unknown
 from lambdad.server.auth import Authenticator, Identity
-from lambdad.server.incoming import StreamedBody
+from lambdad.server.incoming import Gathered, StreamedBody
 from lambdad.server.routing import Route
 from lambdad.services.ports import CallContext, Service, WebHandler
 from lambdad.wire import aws_chunked, codec, sigv4_claims, sigv4_errors
@@ -107,6 +107,7 @@ class Frontend:
         self._now_ms = now_ms
         self._health = health
         self._endpoint = endpoint
+        self._gathered = Gathered()
         self._date_s = 0
         self._date = ("Date", "")
 
@@ -168,7 +169,7 @@ class Frontend:
                     await incoming.check_hash(request, claim)
             else:
                 identity = await self._authenticator.authenticate(claim, request, route.region, is_streamed=True, bucket=route.resource)
-                body = incoming.streamed(request, received.stream, claim, identity.verified)
+                body = incoming.streamed(request, received.stream, claim, identity.verified, self._gathered)
                 proven = _without_framing(_meant(request, identity.verified), {}, body.size_bytes)
             if proven is not request:
                 call = service_codec.match(_addressed(proven, route, proven.path))
@@ -215,7 +216,7 @@ class Frontend:
         context = self._context(identity, request_id, request, received.peer)
         addressed = replace(request, path=f"/{route.resource}{request.path}") if route.resource else request
         try:
-            body = None if received.stream is None else incoming.streamed(request, received.stream, None, None)
+            body = None if received.stream is None else incoming.streamed(request, received.stream, None, None, self._gathered)
             if received.oversize:
                 body_limits.check("s3", "PostObject", request.headers, 0, is_cut=True)
             response = await web(
@@ -228,6 +229,8 @@ class Frontend:
             return response
         except AwsError as error:
             refusal = error
+        except http1.ClientDisconnected:
+            raise
         except Exception:
             # Safe to go on: one request fails and is answered so.
             log.exception("request.failed request_id=%s service=s3 operation=%s", request_id, request.method)

@@ -18,10 +18,20 @@ from lambdad.wire.sigv4_errors import Family
 PIECE_BYTES = 512 * 1024
 """What is handed on at once; about twice as much of each streamed body is in memory."""
 
+GATHERED_BYTES = 128 * 1024 * 1024
+"""What all streamed bodies together may gather; beyond it pieces are handed on as small as they come, which is slower."""
+
 DRAINED_BYTES = 512 * 1024 * 1024
 """How much of a refused body is still read, so that its sender gets to read the answer; of a longer one the connection is closed."""
 
 _SHA256_DIGITS = 64
+
+
+class Gathered:
+    """Counts what streamed bodies have gathered and not handed on yet."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
 
 
 class StreamedBody:
@@ -32,12 +42,21 @@ class StreamedBody:
         size_bytes: of the body without its framing.
         decoder: for an aws-chunked body.
         claim: its payload is the body's hash, where it is one.
+        gathered: shared by all bodies of a server.
     """
 
-    def __init__(self, stream: http1.BodyStream, size_bytes: int, decoder: aws_chunked.Decoder | None, claim: Claim | None) -> None:
+    def __init__(
+        self,
+        stream: http1.BodyStream,
+        size_bytes: int,
+        decoder: aws_chunked.Decoder | None,
+        claim: Claim | None,
+        gathered: Gathered,
+    ) -> None:
         self.size_bytes = size_bytes
         self.trailers: Mapping[str, str] = {}
         self._stream = stream
+        self._all = gathered
         self._decoder = decoder
         self._claim = claim
         self._hash = hashlib.sha256() if claim is not None and len(claim.payload) == _SHA256_DIGITS else None
@@ -50,17 +69,22 @@ class StreamedBody:
             AwsError: it is not what was signed, its framing is broken, or it is too short.
             ClientDisconnected: the rest of it will never come.
         """
-        gathered: list[bytes] = []
+        pieces: list[bytes] = []
         size_bytes = 0
-        async for chunk in self._stream:
-            gathered.append(chunk)
-            size_bytes += len(chunk)
-            if size_bytes >= PIECE_BYTES:
-                raw = b"".join(gathered)
-                gathered, size_bytes = [], 0
-                yield await self._pass(raw)
-        if gathered:
-            yield await self._pass(b"".join(gathered))
+        try:
+            async for chunk in self._stream:
+                pieces.append(chunk)
+                size_bytes += len(chunk)
+                self._all.size_bytes += len(chunk)
+                if size_bytes >= PIECE_BYTES or self._all.size_bytes > GATHERED_BYTES:
+                    raw = b"".join(pieces)
+                    self._all.size_bytes -= size_bytes
+                    pieces, size_bytes = [], 0
+                    yield await self._pass(raw)
+        finally:
+            self._all.size_bytes -= size_bytes
+        if pieces:
+            yield await self._pass(b"".join(pieces))
         self._finish()
 
     async def _pass(self, raw: bytes) -> bytes:
@@ -94,7 +118,9 @@ async def drain(stream: http1.BodyStream) -> None:
             return
 
 
-def streamed(request: Request, stream: http1.BodyStream, claim: Claim | None, verified: Verified | None) -> StreamedBody:
+def streamed(
+    request: Request, stream: http1.BodyStream, claim: Claim | None, verified: Verified | None, gathered: Gathered
+) -> StreamedBody:
     """
     Make the body of a request that is streamed.
 
@@ -103,11 +129,11 @@ def streamed(request: Request, stream: http1.BodyStream, claim: Claim | None, ve
     """
     if aws_chunked.is_chunked(request.headers):
         decoder = aws_chunked.decoder_for(request.headers, verified)
-        return StreamedBody(stream, int(request.headers["x-amz-decoded-content-length"]), decoder, None)
+        return StreamedBody(stream, int(request.headers["x-amz-decoded-content-length"]), decoder, None, gathered)
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()):
         raise AwsError("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
-    return StreamedBody(stream, int(length), None, claim)
+    return StreamedBody(stream, int(length), None, claim, gathered)
 
 
 async def check_hash(request: Request, claim: Claim) -> None:

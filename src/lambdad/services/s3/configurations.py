@@ -91,6 +91,7 @@ class Configurations:
             "ListBucketIntelligentTieringConfigurations": self._fixed(_NO_LIST),
             "ListBucketInventoryConfigurations": self._fixed(_NO_LIST),
             "ListBucketMetricsConfigurations": self._fixed(_NO_LIST),
+            "GetBucketAbac": self._fixed(_NO_ABAC),
             "GetBucketAnalyticsConfiguration": self._missing(*_NO_SUCH),
             "GetBucketIntelligentTieringConfiguration": self._missing(*_NO_SUCH),
             "GetBucketInventoryConfiguration": self._missing(*_NO_SUCH),
@@ -322,6 +323,7 @@ def _unchecked(document: Any, bucket: str) -> Any:
 
 
 _OWNER_PAYS = {"Payer": "BucketOwner"}
+_NO_ABAC = {"AbacStatus": {"Status": "Disabled"}}
 _NO_LIST = {"IsTruncated": False}
 _NO_SUCH = ("NoSuchConfiguration", "The specified configuration does not exist.")
 _CORS = _Kind(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -212,8 +212,12 @@ class Multipart:
         named = (params.get("MultipartUpload") or {}).get("Parts") or []
         new_id, now_ms = self._new_id(), self._now_ms()
 
-        def complete(connection: Connection) -> tuple[Row, Row, Whole, str]:
-            bucket, upload = _find(connection, ctx, params)
+        def complete(connection: Connection) -> _Completed:
+            bucket = rows.find_bucket(connection, ctx, params)
+            done = _completed_before(connection, bucket, params)
+            if done is not None:
+                return done
+            _, upload = _find(connection, ctx, params)
             there = {row.number: row for row in connection.all(rows.queries.parts_of, upload=upload.id)}
             whole = parts.complete(
                 upload.upload_id,
@@ -225,17 +229,7 @@ class Multipart:
             _check_whole(params, upload, whole)
             if "IfMatch" in params or "IfNoneMatch" in params:
                 conditions.check_write(params, upload.key, rows.current_etag(rows.latest(connection, bucket, upload.key)))
-            version = NewVersion(
-                key=upload.key,
-                size_bytes=whole.size_bytes,
-                etag=whole.etag,
-                pieces=len(whole.parts),
-                checksum_algorithm=upload.checksum_algorithm,
-                checksum_type=upload.checksum_type,
-                checksum=whole.checksum,
-                attributes=orjson.loads(upload.attributes),
-                tags=orjson.loads(upload.tags),
-            )
+            version = _version_of(upload, whole)
             version_id, object_id = rows.add_version(connection, bucket, version, new_id, now_ms)
             _move(connection, object_id, whole, there)
             connection.run(rows.queries.delete_parts, upload=upload.id)
@@ -251,19 +245,19 @@ class Multipart:
                 version_id=version_id,
             )
             self._announcer.announce(connection, bucket, happening)
-            return bucket, upload, whole, version_id
+            return _Completed(bucket, version_id, whole.etag, version.checksum_algorithm, version.checksum_type, whole.checksum)
 
-        bucket, upload, whole, version_id = await self._database.write(complete)
+        done = await self._database.write(complete)
         self._announcer.wake()
         return {
-            "Location": f"{ctx.endpoint}/{bucket.name}/{names.encoded(upload.key)}",
-            "Bucket": bucket.name,
-            "Key": upload.key,
-            "ETag": f'"{whole.etag}"',
-            checksums.member(upload.checksum_algorithm): whole.checksum,
-            "ChecksumType": upload.checksum_type,
+            "Location": f"{ctx.endpoint}/{done.bucket.name}/{names.encoded(params['Key'])}",
+            "Bucket": done.bucket.name,
+            "Key": params["Key"],
+            "ETag": f'"{done.etag}"',
+            checksums.member(done.algorithm): done.checksum,
+            "ChecksumType": done.checksum_type,
             "ServerSideEncryption": "AES256",
-            "VersionId": version_id if bucket.versioning == rows.ENABLED else None,
+            "VersionId": done.version_id if done.bucket.versioning == rows.ENABLED else None,
         }
 
     async def abort_multipart_upload(self, ctx: CallContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -365,6 +359,40 @@ def _find(connection: Connection, ctx: CallContext, params: Mapping[str, Any]) -
     if upload is None:
         raise errors.NoSuchUpload(params["UploadId"])
     return bucket, upload
+
+
+class _Completed(NamedTuple):
+    """What an upload has become."""
+
+    bucket: Row
+    version_id: str
+    etag: str
+    algorithm: str
+    checksum_type: str
+    checksum: str
+
+
+def _completed_before(connection: Connection, bucket: Row, params: Mapping[str, Any]) -> _Completed | None:
+    """Find the object that an upload has become already: clients that lost the answer ask again, and S3 answers like the first time."""
+    row = connection.one(rows.queries.object_of_upload, upload_id=params["UploadId"], bucket_id=bucket.id, key=params["Key"])
+    if row is None:
+        return None
+    return _Completed(bucket, row.version_id, row.etag, row.checksum_algorithm, row.checksum_type, row.checksum)
+
+
+def _version_of(upload: Row, whole: Whole) -> NewVersion:
+    return NewVersion(
+        key=upload.key,
+        size_bytes=whole.size_bytes,
+        etag=whole.etag,
+        pieces=len(whole.parts),
+        checksum_algorithm=upload.checksum_algorithm,
+        checksum_type=upload.checksum_type,
+        checksum=whole.checksum,
+        attributes=orjson.loads(upload.attributes),
+        tags=orjson.loads(upload.tags),
+        upload_id=upload.upload_id,
+    )
 
 
 def _part(row: Row) -> Part:

@@ -73,10 +73,15 @@ FROM s3_objects WHERE bucket_id = :bucket_id AND key = :key AND version_id = :ve
 -- name: insert_object
 -- Add a version of a key, which is then the latest.
 INSERT INTO s3_objects (bucket_id, key, version_id, is_latest, is_marker, modified_at_ms, noncurrent_at_ms, size_bytes, etag, file, pieces,
-  checksum_algorithm, checksum_type, checksum, attributes, tags)
+  checksum_algorithm, checksum_type, checksum, attributes, tags, upload_id)
 VALUES (:bucket_id, :key, :version_id, 1, :is_marker, :modified_at_ms, NULL, :size_bytes, :etag, :file, :pieces,
-  :checksum_algorithm, :checksum_type, :checksum, :attributes, :tags)
+  :checksum_algorithm, :checksum_type, :checksum, :attributes, :tags, :upload_id)
 RETURNING id;
+
+-- name: object_of_upload
+-- Find what an upload has become.
+SELECT version_id, etag, checksum_algorithm, checksum_type, checksum FROM s3_objects
+WHERE upload_id = :upload_id AND bucket_id = :bucket_id AND key = :key;
 
 -- name: end_latest
 -- The latest version of a key is so no longer.

@@ -70,6 +70,7 @@ class NewVersion:
     attributes: Mapping[str, Any]
     tags: Mapping[str, str]
     is_marker: bool = False
+    upload_id: str | None = None
 
 
 def add_version(connection: Connection, bucket: Row, version: NewVersion, version_id: str, now_ms: int) -> tuple[str, int]:
@@ -110,6 +111,7 @@ def add_version(connection: Connection, bucket: Row, version: NewVersion, versio
         checksum=version.checksum,
         attributes=orjson.dumps(dict(version.attributes)).decode(),
         tags=orjson.dumps(dict(version.tags)).decode(),
+        upload_id=version.upload_id,
     )
     assert row is not None, "an insert returns its row"
     return version_id, row.id
