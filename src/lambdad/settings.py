@@ -22,7 +22,8 @@ CpuChoice = Literal["shared", "capped"]
 EgressChoice = Literal["off", "on"]
 
 
-_NETWORKS = {"egress_allow", "egress_deny", "egress_range"}
+_NETWORKS = {"egress_allow", "egress_deny", "egress_range", "sns_deny"}
+_BOTH_FAMILIES = {"sns_deny"}
 
 
 class BadSettings(Exception):
@@ -55,6 +56,7 @@ class Settings:
     egress_deny: further networks that they may not reach, as CIDR; goes before `egress_allow`.
     egress_range: where the addresses of environments are taken from: a part of it to which this machine has no route.
     egress_connections: connections that one environment may have at once, those just closed included.
+    sns_deny: networks to which SNS posts no message, as CIDR, of both families.
     interpreter_dirs: further folders to look for interpreters in.
     runtimes_dir: where `lambdad runtimes install` puts what AWS brings for a language. The same for every data directory.
     account_concurrency: concurrent executions for each account and region; AWS's default is 1,000.
@@ -87,6 +89,7 @@ class Settings:
     egress_deny: tuple[str, ...] = ()
     egress_range: str = "100.64.0.0/10"
     egress_connections: int = 1024
+    sns_deny: tuple[str, ...] = ()
     interpreter_dirs: tuple[str, ...] = ()
     runtimes_dir: Path = Path("/var/lib/lambdad/runtimes")
     account_concurrency: int = 1000
@@ -245,7 +248,7 @@ def _convert(name: str, value: Any, default: Any) -> Any:
 
 def _check_network(name: str, network: Any) -> None:
     try:
-        ipaddress.IPv4Network(network)
+        (ipaddress.ip_network if name in _BOTH_FAMILIES else ipaddress.IPv4Network)(network)
     except ValueError as error:
         raise BadSettings(f"{name} cannot be {network!r}: {error}") from error
 

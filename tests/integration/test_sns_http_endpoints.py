@@ -126,6 +126,16 @@ async def test_metadata_of_clouds_is_never_asked(url: str) -> None:
     assert await refused(url) == ("HttpForbidden", 400)
 
 
+async def test_networks_that_are_denied_get_nothing() -> None:
+    """What the operator denies is refused, in both families, and the rest is not."""
+    async with server(OK) as (port, requests):
+        for denied in (["127.0.0.0/8"], ["10.0.0.0/8", "0.0.0.0/0", "::/0"]):
+            assert await refused(f"http://127.0.0.1:{port}/", HttpEndpoints(denied=denied)) == ("HttpForbidden", 400)
+        assert await refused(f"http://[::1]:{port}/", HttpEndpoints(denied=["::1/128"])) == ("HttpForbidden", 400)
+        assert requests == []
+        await post(f"http://127.0.0.1:{port}/", http=HttpEndpoints(denied=["10.0.0.0/8"]))
+
+
 async def test_a_name_is_judged_by_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that leads to a forbidden address, also beside others, is refused before anything connects."""
 

@@ -53,6 +53,8 @@ async def test_queues_and_functions_are_confirmed_at_once(sns: Sns) -> None:
     answer = await sns("Subscribe", TopicArn=topic, Protocol="sqs", Endpoint=QUEUE)
     assert answer["SubscriptionArn"].startswith(f"{topic}:")
     assert await sns("Subscribe", TopicArn=topic, Protocol="sqs", Endpoint=QUEUE) == answer
+    defaults = {"RawMessageDelivery": "false", "FilterPolicyScope": "MessageAttributes"}
+    assert await sns("Subscribe", TopicArn=topic, Protocol="sqs", Endpoint=QUEUE, Attributes=defaults) == answer
     function = await sns.subscription(topic, "lambda", FUNCTION)
     assert await attributes_of(sns, function) == {
         "SubscriptionArn": function,

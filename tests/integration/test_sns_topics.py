@@ -21,6 +21,7 @@ async def test_topics_are_made_once(sns: Sns) -> None:
     assert arn == f"arn:aws:sns:us-east-1:{ACCOUNT}:t"
     assert await sns.topic("t", DisplayName="a") == arn
     assert await sns("CreateTopic", Name="t") == {"TopicArn": arn}
+    assert await sns.topic("t", SignatureVersion="1", TracingConfig="PassThrough") == arn
     assert await sns.refused("CreateTopic", Name="t", Attributes={"DisplayName": "b"}) == (
         "InvalidParameter",
         "Invalid parameter: Attributes Reason: Topic already exists with different attributes",

@@ -16,6 +16,7 @@ from lambdad.services.ports import Neighbours, Service
 from lambdad.services.s3 import app as s3_app
 from lambdad.services.scheduler import app as scheduler_app
 from lambdad.services.sns import app as sns_app
+from lambdad.services.sns.http_endpoints import HttpEndpoints
 from lambdad.services.sns.rules import notifications as sns_notifications
 from lambdad.services.sqs import app as sqs_app
 from lambdad.store.database import Database
@@ -37,6 +38,7 @@ class Surroundings:
         spawn: starts tasks that its owner waits for.
         endpoint: where lambdad listens.
         objects: the directory of S3's files.
+        sns_deny: networks to which SNS posts nothing.
 
     `open` is to be waited for before anything else, `runs` are to be kept running; after they have been cancelled, `close` writes out
     the rest.
@@ -52,10 +54,12 @@ class Surroundings:
         endpoint: str,
         objects: Path,
         neighbours: Neighbours,
+        sns_deny: Sequence[str] = (),
     ) -> None:
         self._s3 = s3_app.S3Service(database, objects, outbox, neighbours, now_ms)
         self._sqs = sqs_app.SqsService(database, now_ms)
-        self._sns = sns_app.SnsService(database, outbox, now_ms, spawn=spawn, endpoint=endpoint)
+        posting = HttpEndpoints(denied=sns_deny)
+        self._sns = sns_app.SnsService(database, outbox, now_ms, spawn=spawn, endpoint=endpoint, http=posting)
         self._events = events_app.EventsService(database, outbox, now_ms, new_id=lambda: str(uuid.uuid4()), spawn=spawn)
         self._scheduler = scheduler_app.SchedulerService(database, outbox, now_ms, new_id=lambda: secrets.token_hex(8), draw=random.random)
 

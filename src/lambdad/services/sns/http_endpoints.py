@@ -14,10 +14,11 @@ import asyncio
 import base64
 import contextlib
 import functools
+import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -41,11 +42,13 @@ class HttpEndpoints:
     Args:
         timeout_s: see `TIMEOUT_S`.
         trusted: a PEM file of certificate authorities to trust instead of the system's.
+        denied: networks to which nothing is posted, as CIDR.
     """
 
-    def __init__(self, *, timeout_s: float = TIMEOUT_S, trusted: str | None = None) -> None:
+    def __init__(self, *, timeout_s: float = TIMEOUT_S, trusted: str | None = None, denied: Sequence[str] = ()) -> None:
         self._timeout_s = timeout_s
         self._trusted = trusted
+        self._denied = [ipaddress.ip_network(network) for network in denied]
 
     def service(self) -> Service:
         """Return the operations for the neighbours."""
@@ -80,7 +83,7 @@ class HttpEndpoints:
         is_tls = parts.scheme.lower() == "https"
         port = parts.port or (443 if is_tls else 80)
         reader, writer = await _connect(
-            await _resolve(parts.hostname, port), port, self._tls if is_tls else None, parts.hostname if is_tls else None
+            await self._resolve(parts.hostname, port), port, self._tls if is_tls else None, parts.hostname if is_tls else None
         )
         try:
             writer.write(_head(url, headers, len(body)) + body)
@@ -94,19 +97,18 @@ class HttpEndpoints:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
+    async def _resolve(self, host: str, port: int) -> list[str]:
+        """Return the addresses of a host; none, if one of them is where nothing may be posted."""
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        candidates = list(dict.fromkeys(str(each[4][0]) for each in found))
+        for candidate in candidates:
+            if addresses.is_forbidden(candidate, self._denied):
+                raise errors.DeliveryFailed("HttpForbidden", f"messages are never posted to {candidate}", 400)
+        return candidates
+
     @functools.cached_property
     def _tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self._trusted)
-
-
-async def _resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host; none, if one of them is where nothing may be posted."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    candidates = list(dict.fromkeys(str(each[4][0]) for each in found))
-    for candidate in candidates:
-        if addresses.is_forbidden(candidate):
-            raise errors.DeliveryFailed("HttpForbidden", f"messages are never posted to {candidate}", 400)
-    return candidates
 
 
 async def _connect(

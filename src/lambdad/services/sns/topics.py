@@ -53,7 +53,7 @@ class Topics:
             topic = entry.topic
             if "Tags" in request and tags != topic.tags:
                 raise errors.InvalidParameter("Tags Reason: Topic already exists with different tags")
-            if any(topic.attributes.get(each, "") != attributes.get(each, "") for each in given if each != "FifoTopic"):
+            if topic_attributes.differs(topic, attributes, given):
                 raise errors.InvalidParameter("Attributes Reason: Topic already exists with different attributes")
             return Change(topic=topic, answer=arn)
 

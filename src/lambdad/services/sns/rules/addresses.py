@@ -5,7 +5,10 @@ the unspecified address are no endpoints.
 """
 
 import ipaddress
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _METADATA: Final = frozenset(
     {
@@ -20,11 +23,19 @@ _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 _FOUR_BYTES: Final = 0xFFFF_FFFF
 
 
-def is_forbidden(text: str) -> bool:
-    """Say whether an address is one that no message is posted to. A scope ("fe80::1%eth0") does not count."""
+def is_forbidden(text: str, denied: Sequence[Network] = ()) -> bool:
+    """
+    Say whether an address is one that no message is posted to.
+
+    Args:
+        text: the address; a scope ("fe80::1%eth0") does not count.
+        denied: further networks.
+    """
     address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         address = _embedded(address) or address
+    if any(address in network for network in denied):
+        return True
     return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
 
 

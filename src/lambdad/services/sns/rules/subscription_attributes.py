@@ -79,6 +79,7 @@ def _checked(topic: Topic, protocol: Protocol, name: str, value: str, prefix: st
                 raise errors.InvalidParameter(
                     f"{prefix}FilterPolicyScope: Invalid value [{value}]. Please use either MessageBody or MessageAttributes"
                 )
+            return "" if value == filter_policies.ATTRIBUTES else value
         case "RawMessageDelivery":
             return _checked_raw(protocol, value, prefix)
         case "RedrivePolicy":
@@ -105,7 +106,7 @@ def _checked_raw(protocol: Protocol, value: str, prefix: str) -> str:
                 raise errors.InvalidParameter(f"{prefix}Delivery protocol [lambda] does not support raw message delivery.")
             return "true"
         case "false" | "":
-            return "false" if value else ""
+            return ""
         case _:
             raise errors.InvalidParameter(f"{prefix}RawMessageDelivery: Invalid value [{value}]. Must be true or false.")
 

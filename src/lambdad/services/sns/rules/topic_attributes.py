@@ -1,6 +1,6 @@
 """Attributes of topics: which there are, which may be set to what, and what GetTopicAttributes shows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ _CHOICES: Final = {
     "SignatureVersion": ("1", "2"),
     "TracingConfig": ("PassThrough",),
 }
+_DEFAULTS: Final = {"FifoThroughputScope": "Topic", "SignatureVersion": "1", "TracingConfig": "PassThrough"}
 _REFUSED: Final = {
     "ArchivePolicy": "lambdad does not keep archives of topics",
     "KmsMasterKeyId": "lambdad does not encrypt topics with KMS keys",
@@ -52,6 +53,21 @@ def checked_new(attributes: Mapping[str, str], *, is_fifo: bool) -> dict[str, st
         if checked and name != "FifoTopic":
             kept[name] = checked
     return kept
+
+
+def differs(topic: Topic, attributes: Mapping[str, str], given: Iterable[str]) -> bool:
+    """
+    Say whether a topic is another one than CreateTopic wants.
+
+    Args:
+        attributes: what `checked_new` made of those given.
+        given: the names of those; others may be what they are.
+    """
+    return any(
+        topic.attributes.get(name, _DEFAULTS.get(name, "")) != attributes.get(name, _DEFAULTS.get(name, ""))
+        for name in given
+        if name != "FifoTopic"
+    )
 
 
 def changed(topic: Topic, name: str, value: str) -> dict[str, str]:
