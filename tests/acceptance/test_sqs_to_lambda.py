@@ -292,3 +292,19 @@ def test_errors(functions: Functions, queues: Queues) -> None:
         f"Event source mapping not found: {unknown_arn}",
         404,
     )
+
+
+def test_a_stop_lets_batches_end(own_lambdad: Callable[..., Lambdad]) -> None:
+    """What runs when lambdad is stopped is finished and deleted, and does not come again after the next start."""
+    lambdad = own_lambdad()
+    functions, queues = Functions(lambdad, "stop"), Queues(lambdad, "stop")
+    name = functions.deploy("import time\n\ndef handler(event, context):\n    print('BEGIN')\n    time.sleep(1.5)\n    print('DONE')\n")
+    url, arn = queues.create()
+    queues.map(arn, name)
+    queues.sqs.send_message(QueueUrl=url, MessageBody="a")
+    functions.log_lines(name, until="BEGIN")
+    assert lambdad.stop() == 0
+    lambdad.start()
+    functions, queues = Functions(lambdad, "stop"), Queues(lambdad, "stop")
+    assert queues.count(url) == 0
+    assert [line for line in functions.log_lines(name, until="DONE") if line in ("BEGIN", "DONE")] == ["BEGIN", "DONE"]
