@@ -63,9 +63,10 @@ def test_small_pictures_stay_as_wide_as_they_are() -> None:
     assert (width, height) == (8, 4)
 
 
-@pytest.mark.parametrize(
-    "picture", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 1, 1, 16, 2, 0, 0, 0, 0)]
-)
+UNUSUAL = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 1, 1, 16, 2, 0, 0, 0, 0)  # 16 bits a channel
+
+
+@pytest.mark.parametrize("picture", [b"\xff\xd8\xff", UNUSUAL])
 def test_other_pictures_are_refused(picture: bytes) -> None:
     """What cannot be read without Pillow says so."""
     with pytest.raises(ValueError, match="without Pillow"):
@@ -80,3 +81,12 @@ def test_checksums_are_right() -> None:
         (length,) = struct.unpack_from(">I", small, index)
         assert struct.unpack_from(">I", small, index + 8 + length)[0] == zlib.crc32(small[index + 4 : index + 8 + length])
         index += length + 12
+
+
+@pytest.mark.parametrize(
+    ("picture", "is_needed"),
+    [(demo_files.draw(8, 8), False), (UNUSUAL, True), (b"\xff\xd8\xff", True), (b"", True), (demo_files.draw(8, 8)[:20], True)],
+)
+def test_pillow_is_fetched_where_it_is_needed(picture: bytes, is_needed: bool) -> None:
+    """Plain PNG needs nothing; photographs and unusual PNG do."""
+    assert demo_files.needs_pillow(picture) is is_needed

@@ -101,6 +101,19 @@ def test_the_empty_pattern_sends_everything_in_order(events: list[tuple[int, str
     assert arrived == [(time, text.encode("utf-8", "replace").decode()) for time, text in sorted(events, key=lambda event: event[0])]
 
 
+@given(
+    st.sampled_from(["", "a -b", "?a ?b", "%a.*[0-9]+$%", '{ $.a = "x*" || $.b[0] > 1 }', "[a, ..., b != 1]", '["]']),
+    st.lists(st.text(st.characters(exclude_categories=())) | st.from_regex(r"[\[\]{}\",:$a-b0-9 \\]*"), max_size=5),
+)
+def test_no_message_breaks_a_batch(pattern: str, texts: list[str]) -> None:
+    """Whatever functions print can be matched and sent: an error here would stop the log of everybody."""
+    try:
+        one = feed(pattern)
+    except AwsError:
+        return
+    sent(one, *enumerate(texts))
+
+
 def test_halves_of_characters_are_sent_as_they_are_stored() -> None:
     """A message with half a surrogate pair does not break its batch."""
     (message,) = sent(feed(""), (1, "a\ud800b"))

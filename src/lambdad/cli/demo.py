@@ -10,8 +10,6 @@ from rich.table import Table
 from lambdad.cli import demo_acts, demo_files
 from lambdad.cli.demo_stage import DemoFailed, Stage
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-
 
 def run(*, image: Path | None, out: Path) -> int:
     """
@@ -39,7 +37,7 @@ def _play(console: Console, image: Path | None, out: Path) -> None:
     if image is None:
         image = out / "sunrise.png"
         image.write_bytes(demo_files.draw(960, 640))
-    elif not image.read_bytes().startswith(_PNG):
+    elif demo_files.needs_pillow(image.read_bytes()):
         console.print("This picture needs Pillow.")
         try:
             layer = demo_files.pillow_layer(out / "packages")

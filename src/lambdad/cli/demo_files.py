@@ -12,6 +12,10 @@ from importlib import resources
 from pathlib import Path
 
 PILLOW = "pillow>=10"
+PLAIN_PIXELS = 4_000_000  # about a second without Pillow
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PLAIN_COLOURS = (0, 2, 4, 6)  # without a palette
+_HEADER_AT, _HEADER_END = 16, 29  # of what a PNG says about itself
 
 
 def draw(width: int, height: int) -> bytes:
@@ -35,7 +39,15 @@ def draw(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(rows), 6)) + chunk(b"IEND", b"")
+    return _PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(rows), 6)) + chunk(b"IEND", b"")
+
+
+def needs_pillow(picture: bytes) -> bool:
+    """Say whether the function needs Pillow for a picture: it reads plain PNG by itself, and is too slow for large ones."""
+    if not picture.startswith(_PNG) or len(picture) < _HEADER_END:
+        return True
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", picture, _HEADER_AT)
+    return depth != 8 or colour not in _PLAIN_COLOURS or bool(interlaced) or width * height > PLAIN_PIXELS
 
 
 def function_zip(name: str) -> bytes:

@@ -29,6 +29,7 @@ SYSTEM_FIELDS: Final = ("@aws.account", "@aws.region")
 
 _ENVELOPE_BYTES: Final = 150  # of one event in the JSON text, besides its message
 _LEVEL: Final = 6
+# AWS's words for streams; what it says to functions is nowhere written down.
 _CONTROL_OWNER: Final = "CloudwatchLogs"
 _CONTROL_TEXT: Final = "CWL CONTROL MESSAGE: Checking health of destination Lambda function."
 
