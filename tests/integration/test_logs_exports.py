@@ -133,6 +133,17 @@ async def test_streams_can_be_chosen(logs: Logs) -> None:
     assert list(logs.bucket.read()) == [f"exportedlogs/{task_id}/aa/000000.gz"]
 
 
+async def test_what_is_no_longer_kept_is_not_exported(logs: Logs) -> None:
+    """Events older than the group's retention are left out, as readers do not see them either."""
+    day_ms = 86_400_000
+    logs.append((-2 * day_ms, "old"), (-day_ms // 2, "young"))
+    await logs("PutRetentionPolicy", logGroupName="g", retentionInDays=1)
+    task_id = (await logs("CreateExportTask", **{**REQUEST, "from": 0}))["taskId"]
+    await logs.done(task_id)
+    (text,) = logs.bucket.read().values()
+    assert text.endswith("Z young\n") and "old" not in text
+
+
 async def test_large_streams_are_cut(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too much for one object goes into several, and nothing is missing or twice."""
     monkeypatch.setattr(exports, "FILE_BYTES", 5_000_000)

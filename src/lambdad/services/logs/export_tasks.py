@@ -185,15 +185,16 @@ class ExportTasks:
     async def _write_streams(self, task: Row) -> bool:
         """Write all streams; False where it was cancelled meanwhile."""
         after = ""
+        begin_ms = await self._database.read(lambda connection: _begin_ms(connection, task))
         while streams := await self._database.read(lambda connection, after=after: _streams(connection, task, after)):  # type: ignore[misc]  # to bind the loop's value
             for stream in streams:
-                if not await self._write_stream(task, stream):
+                if not await self._write_stream(task, stream, begin_ms):
                     return False
             after = streams[-1].name
         return True
 
-    async def _write_stream(self, task: Row, stream: Row) -> bool:
-        begin: chunks.Position | None = (task.from_ms, 0, 0, 0)
+    async def _write_stream(self, task: Row, stream: Row, begin_ms: int) -> bool:
+        begin: chunks.Position | None = (begin_ms, 0, 0, 0)
         number = 0
         while begin is not None:
             if not await self._database.read(lambda connection: _is_wanted(connection, task)):
@@ -243,6 +244,15 @@ def _set_status(connection: Connection, task: Row, status: Status, believed: str
 def _is_wanted(connection: Connection, task: Row) -> bool:
     row = connection.one(queries.get_export_task, account=task.account, region=task.region, task_id=task.task_id)
     return row is not None and row.status == Status.RUNNING
+
+
+def _begin_ms(connection: Connection, task: Row) -> int:
+    """Return the time from which events are exported: those that the group did not keep any longer are not, even if still there."""
+    begin_ms: int = task.from_ms
+    group = connection.one(queries.get_group, account=task.account, region=task.region, name=task.group_name)
+    if group is not None and group.retention_days is not None:
+        begin_ms = max(begin_ms, task.created_at_ms - group.retention_days * limits.DAY_MS)
+    return begin_ms
 
 
 def _streams(connection: Connection, task: Row, after: str) -> list[Row]:
