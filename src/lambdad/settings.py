@@ -24,6 +24,8 @@ EgressChoice = Literal["off", "on"]
 
 _NETWORKS = {"egress_allow", "egress_deny", "egress_range", "sns_deny"}
 _BOTH_FAMILIES = {"sns_deny"}
+NEARBY = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "::1/128", "fc00::/7")
+"""This machine, and networks that are nobody else's. Source: RFC 1918, RFC 6598, RFC 4193."""
 
 
 class BadSettings(Exception):
@@ -56,7 +58,7 @@ class Settings:
     egress_deny: further networks that they may not reach, as CIDR; goes before `egress_allow`.
     egress_range: where the addresses of environments are taken from: a part of it to which this machine has no route.
     egress_connections: connections that one environment may have at once, those just closed included.
-    sns_deny: networks to which SNS posts no message, as CIDR, of both families.
+    sns_deny: networks to which SNS posts no message, as CIDR, of both families; see `sns_denied` for what holds where it is empty.
     interpreter_dirs: further folders to look for interpreters in.
     runtimes_dir: where `lambdad runtimes install` puts what AWS brings for a language. The same for every data directory.
     account_concurrency: concurrent executions for each account and region; AWS's default is 1,000.
@@ -112,6 +114,11 @@ class Settings:
     def run_dir(self) -> Path:
         """The worker's: its socket, and what it found out about this machine."""
         return self.data_dir / "run"
+
+    @property
+    def sns_denied(self) -> tuple[str, ...]:
+        """Where SNS posts nothing: `sns_deny`. Where it is not set, and callers need keys, `NEARBY`: they are others than who runs this."""
+        return self.sns_deny or (NEARBY if self.auth == "iam" else ())
 
     @property
     def server_dir(self) -> Path:

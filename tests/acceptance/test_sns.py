@@ -186,7 +186,7 @@ def test_an_accepted_message_survives_a_kill(own_lambdad: Callable[..., Lambdad]
 def test_links_work_where_requests_must_be_signed(own_lambdad: Callable[..., Lambdad], subscriber: Subscriber) -> None:
     """With --auth iam a subscriber confirms by link, without credentials; everything else needs them."""
     key = {"LAMBDAD_ACCESS_KEYS": "AKIDEXAMPLE:secretsecretsecret:000000000000"}
-    lambdad = own_lambdad("--auth", "iam", environment=key)
+    lambdad = own_lambdad("--auth", "iam", environment={**key, "LAMBDAD_SNS_DENY": "192.0.2.0/24"})  # else loopback is denied
     sns = lambdad.client("sns", aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secretsecretsecret")
     topic = sns.create_topic(Name="t")["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=subscriber.url)

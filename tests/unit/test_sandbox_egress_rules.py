@@ -92,7 +92,10 @@ def test_networks_in_settings_are_checked() -> None:
     assert (loaded.egress, loaded.egress_allow) == ("on", ("10.0.0.0/8", "192.168.1.0/24"))
     assert settings.Settings.from_json(loaded.to_json()) == loaded
     assert settings.load({}, {}).egress == "off"
-    assert settings.load({}, {"LAMBDAD_SNS_DENY": "10.0.0.0/8,::/0"}).sns_deny == ("10.0.0.0/8", "::/0")
+    assert settings.load({}, {"LAMBDAD_SNS_DENY": "10.0.0.0/8,::/0"}).sns_denied == ("10.0.0.0/8", "::/0")
+    assert settings.load({}, {}).sns_denied == ()
+    assert "127.0.0.0/8" in settings.load({}, {"LAMBDAD_AUTH": "iam"}).sns_denied
+    assert settings.load({}, {"LAMBDAD_AUTH": "iam", "LAMBDAD_SNS_DENY": "192.0.2.0/24"}).sns_denied == ("192.0.2.0/24",)
     for name, value in (("egress_deny", "10.0.0.1/8"), ("sns_deny", "here"), ("egress_range", "fd00::/8"), ("egress", "maybe")):
         with pytest.raises(settings.BadSettings, match=name):
             settings.load({name: value}, {})

@@ -213,7 +213,7 @@ async def _open(settings: Settings, port: int) -> AsyncIterator[Server]:
             endpoint=own_endpoint,
             objects=settings.server_dir / "objects",
             neighbours=neighbours,
-            sns_deny=settings.sns_deny,
+            sns_deny=settings.sns_denied,
         )
         await around.open()
         plane = DataPlane(
