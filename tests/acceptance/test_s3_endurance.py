@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import hashlib
+import io
 import os
 import random
 import signal
@@ -133,8 +134,6 @@ def test_killed_while_writing(own_lambdad: Callable[..., Lambdad]) -> None:
                 acknowledged[key] = before | possible
             try:
                 if len(data) > 10 * MIB:
-                    import io
-
                     client.upload_fileobj(io.BytesIO(data), "bucket", key, Config=config)
                 else:
                     client.put_object(Bucket="bucket", Key=key, Body=data)

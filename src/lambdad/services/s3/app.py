@@ -26,6 +26,7 @@ from lambdad.services.s3.rules import checksums
 from lambdad.services.s3.sites import Sites
 from lambdad.services.s3.tagging import Tagging
 from lambdad.services.s3.upkeep import Upkeep
+from lambdad.services.s3.upload_listing import UploadListing
 from lambdad.services.s3.web import Web
 from lambdad.store.database import Database
 from lambdad.store.migrations import Migrations, load_migrations
@@ -76,6 +77,7 @@ class S3Service:
             Deleting(database, announcer, new_id, now_ms),
             Listing(database),
             Multipart(database, files, announcer, new_id, now_ms),
+            UploadListing(database),
             Tagging(database, announcer, now_ms),
             Acls(database, announcer, now_ms),
             Configurations(database, new_id),

@@ -1,4 +1,4 @@
-"""Uploads in parts: begun, filled, listed, completed, aborted."""
+"""Uploads in parts: begun, filled, completed, aborted."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,13 +10,11 @@ from lambdad.kit.clock import NowMs
 from lambdad.services.ports import CallContext, Handler
 from lambdad.services.s3 import acls, errors, happenings, rows
 from lambdad.services.s3.files import READ_BYTES, Files
-from lambdad.services.s3.listing import Asked
 from lambdad.services.s3.ports import Announcer, NewId
 from lambdad.services.s3.reading import cut, pieces_of
 from lambdad.services.s3.receiving import Received, receive
 from lambdad.services.s3.rows import NewVersion
-from lambdad.services.s3.rules import attributes, checksums, conditions, limits, listing, names, parts, ranges, tags
-from lambdad.services.s3.rules.listing import Entry, Page
+from lambdad.services.s3.rules import attributes, checksums, conditions, limits, names, parts, ranges, tags
 from lambdad.services.s3.rules.parts import Part, Whole
 from lambdad.store.connection import Connection, Row
 from lambdad.store.database import Database
@@ -39,8 +37,6 @@ class Multipart:
             "UploadPartCopy": self.upload_part_copy,
             "CompleteMultipartUpload": self.complete_multipart_upload,
             "AbortMultipartUpload": self.abort_multipart_upload,
-            "ListParts": self.list_parts,
-            "ListMultipartUploads": self.list_multipart_uploads,
         }
 
     async def create_multipart_upload(self, ctx: CallContext, params: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +100,7 @@ class Multipart:
         number = params["PartNumber"]
         parts.check_number(number)
         attributes.check_supported(params)
-        upload = await self._database.read(lambda connection: _find(connection, ctx, params)[1])
+        upload = await self._database.read(lambda connection: find_upload(connection, ctx, params)[1])
         declared = checksums.declared(params, ctx.headers.get("x-amz-trailer", ""))
         if declared is not None and upload.is_checksum_asked and declared.algorithm != upload.checksum_algorithm:
             raise errors.InvalidRequest(
@@ -122,7 +118,7 @@ class Multipart:
 
     async def _keep(self, ctx: CallContext, params: Mapping[str, Any], number: int, received: Received) -> None:
         def put(connection: Connection) -> None:
-            _, upload = _find(connection, ctx, params)
+            _, upload = find_upload(connection, ctx, params)
             there = connection.one(rows.queries.get_part, upload=upload.id, number=number)
             if there is not None and there.file:
                 connection.run(rows.queries.discard_file, file=there.file)
@@ -156,7 +152,7 @@ class Multipart:
         source_params = {**params, "SourceBucket": source_bucket, "Key": source_key, "VersionId": source_version}
 
         def find(connection: Connection) -> tuple[Row, Row, Row, list[Any]]:
-            _, upload = _find(connection, ctx, params)
+            _, upload = find_upload(connection, ctx, params)
             bucket = rows.find_bucket(connection, ctx, source_params, "SourceBucket")
             row = rows.existing(connection, ctx, bucket, source_params)
             return upload, bucket, row, pieces_of(connection, row)
@@ -217,7 +213,7 @@ class Multipart:
             done = _completed_before(connection, bucket, params)
             if done is not None:
                 return done
-            _, upload = _find(connection, ctx, params)
+            _, upload = find_upload(connection, ctx, params)
             there = {row.number: row for row in connection.all(rows.queries.parts_of, upload=upload.id)}
             whole = parts.complete(
                 upload.upload_id,
@@ -271,83 +267,14 @@ class Multipart:
             raise errors.NotImplementedForm("x-amz-if-match-initiated-time")
 
         def abort(connection: Connection) -> None:
-            _, upload = _find(connection, ctx, params)
+            _, upload = find_upload(connection, ctx, params)
             rows.remove_upload(connection, upload.id)
 
         await self._database.write(abort)
         return {}
 
-    async def list_parts(self, ctx: CallContext, params: dict[str, Any]) -> dict[str, Any]:
-        """
-        List an upload's parts in order of numbers.
 
-        Raises:
-            NoSuchUpload: it is completed or aborted, or there never was one.
-        """
-        limit = min(params.get("MaxParts", limits.PAGE), limits.PAGE)
-        if limit < 0:
-            raise errors.InvalidArgument("Argument max-parts must be an integer between 0 and 2147483647", "max-parts", limit)
-        marker = _marker(params.get("PartNumberMarker"))
-
-        def find(connection: Connection) -> tuple[Row, Row, list[Row]]:
-            bucket, upload = _find(connection, ctx, params)
-            return bucket, upload, connection.all(rows.queries.parts_after, upload=upload.id, after=marker, limit=limit + 1)
-
-        bucket, upload, found = await self._database.read(find)
-        page = found[:limit]
-        return {
-            "Bucket": bucket.name,
-            "Key": upload.key,
-            "UploadId": upload.upload_id,
-            "PartNumberMarker": marker,
-            "NextPartNumberMarker": page[-1].number if page else 0,
-            "MaxParts": limit,
-            "IsTruncated": len(found) > limit,
-            "Parts": [_shown_part(row, upload) for row in page],
-            "Initiator": {"ID": upload.initiator, "DisplayName": upload.initiator.rpartition(":")[2]},
-            "Owner": {"ID": names.owner_id(bucket.account)},
-            "StorageClass": orjson.loads(upload.attributes).get("StorageClass", attributes.STANDARD),
-            "ChecksumAlgorithm": upload.checksum_algorithm if upload.is_checksum_asked else None,
-            "ChecksumType": upload.checksum_type if upload.is_checksum_asked else None,
-        }
-
-    async def list_multipart_uploads(self, ctx: CallContext, params: dict[str, Any]) -> dict[str, Any]:
-        """
-        List a bucket's unfinished uploads in order of keys, the oldest of each key first.
-
-        Raises:
-            NoSuchBucket, AccessDenied: there is no such bucket for the caller.
-            InvalidArgument: a parameter is not taken.
-        """
-        asked = Asked(params, "MaxUploads")
-        key_marker, upload_marker = params.get("KeyMarker", ""), params.get("UploadIdMarker", "")
-
-        def select(connection: Connection) -> tuple[Row, Page]:
-            bucket = rows.find_bucket(connection, ctx, params)
-            start = listing.after_marker(key_marker, asked.prefix, asked.delimiter)
-            if key_marker and upload_marker:
-                marked = connection.one(rows.queries.upload_number, upload_id=upload_marker, bucket_id=bucket.id)
-                if marked is not None:
-                    start = listing.after_item(Entry(key_marker, marked.id, None))
-            return bucket, asked.collect(connection, rows.queries.uploads_from, bucket, start)
-
-        bucket, page = await self._database.read(select)
-        owner = {"ID": names.owner_id(bucket.account)}
-        answer = asked.answer(page) | {
-            "Bucket": bucket.name,
-            "KeyMarker": asked.write(key_marker),
-            "UploadIdMarker": upload_marker,
-            "MaxUploads": asked.limit,
-            "Uploads": [_shown_upload(entry.row, asked, owner) for entry in page.items],
-        }
-        if page.following is not None and page.last is not None:
-            is_upload = isinstance(page.last, Entry)
-            answer["NextKeyMarker"] = asked.write(page.last.key if isinstance(page.last, Entry) else page.last)
-            answer["NextUploadIdMarker"] = page.last.row.upload_id if isinstance(page.last, Entry) and is_upload else ""
-        return answer
-
-
-def _find(connection: Connection, ctx: CallContext, params: Mapping[str, Any]) -> tuple[Row, Row]:
+def find_upload(connection: Connection, ctx: CallContext, params: Mapping[str, Any]) -> tuple[Row, Row]:
     """Find a bucket and an upload into it.
 
     Raises:
@@ -438,38 +365,6 @@ def _move(connection: Connection, object_id: int, whole: Whole, there: Mapping[i
     for number, row in there.items():
         if number not in used and row.file:
             connection.run(rows.queries.discard_file, file=row.file)
-
-
-def _marker(text: str | int | None) -> int:
-    try:
-        return int(text or 0)
-    except ValueError:
-        raise errors.InvalidArgument("Argument part-number-marker must be an integer", "part-number-marker", text) from None
-
-
-def _shown_part(row: Row, upload: Row) -> dict[str, Any]:
-    part: dict[str, Any] = {
-        "PartNumber": row.number,
-        "LastModified": _moment(row.modified_at_ms),
-        "ETag": f'"{row.etag}"',
-        "Size": row.size_bytes,
-    }
-    if upload.is_checksum_asked:
-        part[checksums.member(upload.checksum_algorithm)] = row.checksum
-    return part
-
-
-def _shown_upload(row: Row, asked: Asked, owner: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "UploadId": row.upload_id,
-        "Key": asked.write(row.key),
-        "Initiated": _moment(row.initiated_at_ms),
-        "StorageClass": orjson.loads(row.attributes).get("StorageClass", attributes.STANDARD),
-        "Owner": owner,
-        "Initiator": {"ID": row.initiator, "DisplayName": row.initiator.rpartition(":")[2]},
-        "ChecksumAlgorithm": row.checksum_algorithm,
-        "ChecksumType": row.checksum_type,
-    }
 
 
 def _moment(at_ms: int) -> datetime:
