@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,23 @@ def test_a_queue_and_its_dead_letters(lambdad: Lambdad) -> None:
         "The specified queue does not exist."
     )
     run(lambdad, "delete-queue", "--queue-url", dead)
+
+
+def test_a_receiver_that_was_interrupted_takes_nothing(lambdad: Lambdad) -> None:
+    """A long poll whose client has gone away is given no message, though it has waited longest."""
+    client = lambdad.client("sqs")
+    url = client.create_queue(QueueName="interrupted")["QueueUrl"]
+    body = json.dumps({"QueueUrl": url, "WaitTimeSeconds": 20}).encode()
+    host, _, port = lambdad.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        head = f"POST / HTTP/1.1\r\nHost: {host}\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        connection.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+    client.send_message(QueueUrl=url, MessageBody="m")
+    assert client.receive_message(QueueUrl=url, WaitTimeSeconds=5)["Messages"][0]["Body"] == "m"
+    client.delete_queue(QueueUrl=url)
 
 
 def test_batches_of_a_fifo_queue(lambdad: Lambdad) -> None:

@@ -124,6 +124,7 @@ class Request:
     http_10: bool = False
     keep_alive: bool = True
     oversize: bool = False  # the body was larger than `Limits.body_bytes` and is not here
+    is_gone: bool = False  # whoever sent it has closed the connection since, or at least his side of it
 
 
 @dataclass(slots=True)
@@ -225,6 +226,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
         self.deadline_s = 0.0
+        if self.current is not None:
+            self.current.is_gone = True
         for request in (self._reading, self.current):
             if request is not None and request.stream is not None:
                 request.stream.end(ClientDisconnected("the client went away before its body was whole"))
@@ -523,6 +526,8 @@ class _Served(Connection):
         if last is None or self._refused or self._in_headers or self._reading is not None:
             return False
         last.keep_alive = False
+        if self.current is not None:
+            self.current.is_gone = True  # hardly anybody waits for an answer that way; he gets it all the same
         return True
 
     def disconnected(self) -> None:

@@ -173,7 +173,7 @@ class Frontend:
                 proven = _without_framing(_meant(request, identity.verified), {}, body.size_bytes)
             if proven is not request:
                 call = service_codec.match(_addressed(proven, route, proven.path))
-            context = self._context(identity, request_id, request, received.peer)
+            context = self._context(identity, request_id, request, received)
             response = call.respond(await self._handle(service_codec.name, call, context, body), request_id)
             response.headers += context.answer_headers
             return response
@@ -213,7 +213,7 @@ class Frontend:
     ) -> Response:
         """Answer what browsers send without a signature in the headers. What a form proves, its handler checks."""
         identity = self._authenticator.anonymous(route.region)
-        context = self._context(identity, request_id, request, received.peer)
+        context = self._context(identity, request_id, request, received)
         addressed = replace(request, path=f"/{route.resource}{request.path}") if route.resource else request
         try:
             body = None if received.stream is None else incoming.streamed(request, received.stream, None, None, self._gathered)
@@ -223,7 +223,7 @@ class Frontend:
                 context,
                 addressed,
                 body,
-                lambda fields: self._context(self._form_signer(fields, request, route), request_id, request, received.peer),
+                lambda fields: self._context(self._form_signer(fields, request, route), request_id, request, received),
             )
             response.headers += [("x-amz-request-id", request_id), *context.answer_headers]
             return response
@@ -258,7 +258,7 @@ class Frontend:
             params["Body"] = body
         return await handler(context, params)
 
-    def _context(self, identity: Identity, request_id: RequestId, request: Request, peer: str) -> CallContext:
+    def _context(self, identity: Identity, request_id: RequestId, request: Request, received: http1.Request) -> CallContext:
         host = request.headers.get("host", "")
         return CallContext(
             account=identity.account,
@@ -267,9 +267,10 @@ class Frontend:
             principal_arn=identity.principal_arn,
             trace_id=request.headers.get("x-amzn-trace-id", ""),
             endpoint=f"http://{host}" if _HOST(host) else self._endpoint,
-            source_ip=peer,
+            source_ip=received.peer,
             headers=request.headers,
             body=request.body,
+            is_gone=lambda: received.is_gone,
         )
 
     def _codec_of(self, service: str) -> ServiceCodec | None:

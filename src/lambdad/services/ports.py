@@ -29,6 +29,7 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     source_ip: str = ""  # of the client's connection
     headers: Mapping[str, str] = {}  # (not shared) the request's, names in lower case: for what the service's model does not bind
     body: bytes = b""  # as it came, where it was read whole; for what is said of it in headers
+    is_gone: Callable[[], bool] = bool  # says whether the caller has hung up, so that hardly anybody will read the answer
 
 
 Handler: TypeAlias = Callable[[CallContext, dict[str, Any]], Awaitable[dict[str, Any]]]

@@ -1,9 +1,9 @@
 """Forms with which browsers upload a file: POST to a bucket, multipart/form-data, let by a policy that somebody has signed."""
 
 from collections.abc import AsyncIterator, Mapping
+from html import escape
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
-from xml.sax.saxutils import escape
 
 from lambdad.kit.clock import NowMs
 from lambdad.services.ports import CallContext, FormProof, IncomingBody
@@ -147,8 +147,8 @@ def _answer(ctx: CallContext, fields: Mapping[str, str], bucket: str, key: str, 
         case "201":
             document = (
                 '<?xml version="1.0" encoding="UTF-8"?>\n'
-                f"<PostResponse><Location>{escape(location)}</Location><Bucket>{escape(bucket)}</Bucket>"
-                f"<Key>{escape(key)}</Key><ETag>{escape(etag)}</ETag></PostResponse>"
+                f"<PostResponse><Location>{escape(location, quote=False)}</Location><Bucket>{escape(bucket, quote=False)}</Bucket>"
+                f"<Key>{escape(key, quote=False)}</Key><ETag>{escape(etag, quote=False)}</ETag></PostResponse>"
             )
             return Response(201, [*headers, ("Content-Type", "application/xml")], document.encode())
     return Response(204, headers, b"")

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -31,6 +30,12 @@ _SECRET_BYTES = 16
 def migrations() -> Migrations:
     """Return the schema that the service needs in its database."""
     return load_migrations("lambdad.services.sqs")
+
+
+def _new_id() -> str:
+    """Make a UUID of version 4 as text, for a third of what the class in the library takes."""
+    digits = secrets.token_hex(16)
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +69,7 @@ class SqsService:
         database: Database,
         now_ms: NowMs,
         *,
-        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        new_id: Callable[[], str] = _new_id,
         cache_bytes: int = limits.CACHE_BYTES,
         window: int = limits.WINDOW,
         deleted_recently_ms: int = limits.DELETED_RECENTLY_MS,

@@ -81,7 +81,7 @@ class Receiving:
                 raise errors.OverLimit("The maximum number of in flight messages is reached.")
         received = self._again(queue, attempt, visibility_s * 1000) if attempt else []
         if not received:
-            received = await self._receive(queue, wanted, visibility_s * 1000, wait_s)
+            received = await self._receive(queue, wanted, visibility_s * 1000, wait_s, context.is_gone)
             if attempt and received:
                 self._remember(queue, attempt, received)
         if not received:
@@ -106,6 +106,10 @@ class Receiving:
             waiter = next(iter(queue.waiters))
             if waiter.future.done():  # who waits has just been cancelled, and has not had its turn to say so
                 del queue.waiters[waiter]
+                continue
+            if waiter.is_gone():
+                del queue.waiters[waiter]
+                waiter.future.set_result([])
                 continue
             received, _ = self._choose(queue, waiter.wanted, waiter.visibility_ms, now_ms)
             if not received:
@@ -133,7 +137,7 @@ class Receiving:
             else:
                 waiter.future.set_result([])
 
-    async def _receive(self, queue: Queue, wanted: int, visibility_ms: int, wait_s: int) -> list[Received]:
+    async def _receive(self, queue: Queue, wanted: int, visibility_ms: int, wait_s: int, is_gone: Callable[[], bool]) -> list[Received]:
         if not queue.waiters:  # those who wait come first; had there been messages, they would have them
             while True:
                 now_ms = self._now_ms()
@@ -150,7 +154,7 @@ class Receiving:
                 break
         if wait_s == 0 or self._is_closing or queue.is_deleted:
             return []
-        return await self._wait(queue, wanted, visibility_ms, wait_s)
+        return await self._wait(queue, Waiter(wanted, visibility_ms, is_gone, asyncio.get_running_loop().create_future()), wait_s)
 
     async def _until_moved(self, queue: Queue, moving: "asyncio.Future[Any]", received: list[Received]) -> None:
         """Wait until dead messages are where they belong, so that who looks there next finds them."""
@@ -160,13 +164,11 @@ class Receiving:
             self._release(queue, received)
             raise
 
-    async def _wait(self, queue: Queue, wanted: int, visibility_ms: int, wait_s: int) -> list[Received]:
-        loop = asyncio.get_running_loop()
-        waiter = Waiter(wanted, visibility_ms, loop.create_future())
+    async def _wait(self, queue: Queue, waiter: Waiter, wait_s: int) -> list[Received]:
         queue.waiters[waiter] = None
         if queue.timer is None:
             self._set_timer(queue, self._now_ms())
-        timeout = loop.call_later(wait_s, self._give_up, queue, waiter)
+        timeout = asyncio.get_running_loop().call_later(wait_s, self._give_up, queue, waiter)
         try:
             return await waiter.future
         except asyncio.CancelledError:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ class Waiter:
 
     wanted: int
     visibility_ms: int
+    is_gone: Callable[[], bool]
     future: "asyncio.Future[list[Received]]"
 
 

@@ -1,13 +1,13 @@
 """What is in memory of a message: as much as it takes to decide who receives it, and when."""
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import NamedTuple
 
 from lambdad.services.sqs.rules.messages import Message
 
 
-class State(Enum):
-    """Where a message is in its life."""
+class State(IntEnum):
+    """Where a message is in its life. A number, since it is an index of counters."""
 
     READY = auto()  # may be received; in a FIFO queue as soon as its group lets it
     DELAYED = auto()  # not yet visible, and never was

@@ -3,7 +3,6 @@
 A handle ends with a keyed digest, so that no other queue's handle and no invented one is taken for one of this queue's.
 """
 
-import base64
 import binascii
 import hashlib
 import struct
@@ -29,7 +28,7 @@ def write(handle: Handle, secret: bytes) -> str:
     """Write a handle down for a client; ``secret`` is the queue's."""
     fields = _FIELDS.pack(*handle)
     digest = hashlib.blake2b(fields, digest_size=_DIGEST_BYTES, key=secret).digest()
-    return _PREFIX + base64.b64encode(fields + digest).decode("ascii")
+    return _PREFIX + binascii.b2a_base64(fields + digest, newline=False).decode("ascii")
 
 
 def read(text: str, secret: bytes) -> Handle:
@@ -42,8 +41,8 @@ def read(text: str, secret: bytes) -> Handle:
     if not text.startswith(_PREFIX):
         raise errors.ReceiptHandleIsInvalid(text)
     try:
-        data = base64.b64decode(text[len(_PREFIX) :], validate=True)
-    except (binascii.Error, ValueError):
+        data = binascii.a2b_base64(text[len(_PREFIX) :], strict_mode=True)
+    except ValueError:
         raise errors.ReceiptHandleIsInvalid(text) from None
     fields, digest = data[: _FIELDS.size], data[_FIELDS.size :]
     if len(fields) != _FIELDS.size or digest != hashlib.blake2b(fields, digest_size=_DIGEST_BYTES, key=secret).digest():

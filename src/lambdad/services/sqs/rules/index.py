@@ -44,7 +44,7 @@ class QueueIndex:
         self._window = window
         self._order: Order = FifoOrder() if is_fifo else StandardOrder()
         self._due: list[Place] = []  # a heap of those delayed or in flight; out of date where the entry's own time is another
-        self._counts = dict.fromkeys(State, 0)
+        self._counts = [0] * (len(State) + 1)
 
     @property
     def ready(self) -> int:
@@ -178,12 +178,12 @@ class QueueIndex:
             return Verdict.RECEIVE
 
         chosen = self._order.choose(min(wanted, limits.IN_FLIGHT - self.in_flight), judge)
-        for entry in chosen[Verdict.EXPIRE]:
+        for entry in chosen.expired:
             self._forget(entry)
-        for entry in chosen[Verdict.MOVE]:
+        for entry in chosen.dead:
             self._set(entry, State.MOVING)
-        received = [self._received(entry, now_ms, now_ms + visibility_ms) for entry in chosen[Verdict.RECEIVE]]
-        return Taken(received, chosen[Verdict.MOVE], chosen[Verdict.EXPIRE])
+        received = [self._received(entry, now_ms, now_ms + visibility_ms) for entry in chosen.received]
+        return Taken(received, chosen.dead, chosen.expired)
 
     def _received(self, entry: Entry, now_ms: int, until_ms: int) -> Received:
         entry.receives += 1
@@ -216,11 +216,11 @@ class QueueIndex:
     def take_to_move(self, wanted: int, oldest_ms: int) -> tuple[list[Entry], list[Entry]]:
         """Take out visible messages that are all to go to another queue; returns them, and those that were too old."""
         chosen = self._order.choose(wanted, lambda entry: Verdict.EXPIRE if entry.sent_at_ms <= oldest_ms else Verdict.RECEIVE)
-        for entry in chosen[Verdict.EXPIRE]:
+        for entry in chosen.expired:
             self._forget(entry)
-        for entry in chosen[Verdict.RECEIVE]:
+        for entry in chosen.received:
             self._set(entry, State.MOVING)
-        return chosen[Verdict.RECEIVE], chosen[Verdict.EXPIRE]
+        return chosen.received, chosen.expired
 
     def stay(self, entry: Entry) -> None:
         """Hear that a message that was to be moved stays."""

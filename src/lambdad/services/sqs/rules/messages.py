@@ -68,7 +68,7 @@ def size_bytes(body: str, attributes: Attributes) -> int:
     size = len(body) if body.isascii() else len(body.encode())
     for name, value in attributes.items():
         size += len(name.encode()) + len(value["DataType"].encode())
-        size += len(value["StringValue"].encode()) if "StringValue" in value else len(value.get("BinaryValue", b""))
+        size += len(value.get("StringValue", "").encode()) + len(value.get("BinaryValue", b""))
     return size
 
 
@@ -251,7 +251,7 @@ def parse(text: str, group: str) -> Message:
 
 
 def _dump_value(value: Mapping[str, Any]) -> list[str]:
-    if "BinaryValue" in value:
+    if value["DataType"].startswith("Binary"):
         return [value["DataType"], base64.b64encode(value["BinaryValue"]).decode("ascii")]
     return [value["DataType"], value["StringValue"]]
 

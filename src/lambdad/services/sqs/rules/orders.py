@@ -23,7 +23,25 @@ class Verdict(Enum):
 
 
 Judge: TypeAlias = Callable[[Entry], Verdict]
-Chosen: TypeAlias = dict[Verdict, list[Entry]]
+
+
+class Chosen:
+    """Entries whose turn has come, by what is done with them."""
+
+    __slots__ = ("dead", "expired", "received")
+
+    def __init__(self) -> None:
+        self.received: list[Entry] = []
+        self.dead: list[Entry] = []
+        self.expired: list[Entry] = []
+
+    def add(self, entry: Entry, verdict: Verdict) -> None:
+        if verdict is Verdict.RECEIVE:
+            self.received.append(entry)
+        elif verdict is Verdict.MOVE:
+            self.dead.append(entry)
+        else:
+            self.expired.append(entry)
 
 
 class Order(Protocol):
@@ -40,10 +58,6 @@ class Order(Protocol):
 
     def choose(self, wanted: int, judge: Judge) -> Chosen:
         """Take out as many entries as are wanted, and those that are in their way."""
-
-
-def _nothing() -> Chosen:
-    return {verdict: [] for verdict in Verdict}
 
 
 class StandardOrder:
@@ -65,15 +79,15 @@ class StandardOrder:
         pass
 
     def choose(self, wanted: int, judge: Judge) -> Chosen:
-        chosen = _nothing()
-        received, dead = chosen[Verdict.RECEIVE], chosen[Verdict.MOVE]
+        chosen = Chosen()
+        received, dead = chosen.received, chosen.dead
         while len(received) < wanted and len(dead) < DEAD_AT_ONCE:
             queue = self._turn()
             if not queue:
                 break
             entry = queue.popleft()
             if entry.state is State.READY:
-                chosen[judge(entry)].append(entry)
+                chosen.add(entry, judge(entry))
         return chosen
 
     def _turn(self) -> deque[Entry]:
@@ -125,8 +139,8 @@ class FifoOrder:
         self._offer(entry.group, group)
 
     def choose(self, wanted: int, judge: Judge) -> Chosen:
-        chosen = _nothing()
-        received, dead = chosen[Verdict.RECEIVE], chosen[Verdict.MOVE]
+        chosen = Chosen()
+        received, dead = chosen.received, chosen.dead
         while self._open and len(received) < wanted and len(dead) < DEAD_AT_ONCE:
             seq, name = heapq.heappop(self._open)
             group = self._groups.get(name)
@@ -139,7 +153,7 @@ class FifoOrder:
     def _choose_from(self, group: _Group, chosen: Chosen, wanted: int, judge: Judge) -> None:
         """Take from the head of a group, as long as the verdict is the same: what is moved must not be overtaken by what is received."""
         kind: Verdict | None = None
-        while len(chosen[Verdict.RECEIVE]) < wanted:
+        while len(chosen.received) < wanted:
             entry = _first(group)
             if entry is None:
                 return
@@ -150,7 +164,7 @@ class FifoOrder:
                 kind = verdict
                 group.taken += 1
             heapq.heappop(group.waiting)
-            chosen[verdict].append(entry)
+            chosen.add(entry, verdict)
 
     def _offer(self, name: str, group: _Group) -> None:
         if group.taken:
