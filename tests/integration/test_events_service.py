@@ -118,6 +118,14 @@ async def test_a_bus_that_is_not_there_swallows_events(events: Events) -> None:
     assert events.outbox.take() == []
 
 
+async def test_large_events(events: Events) -> None:
+    """An event that is so large that it is matched aside reaches its targets all the same."""
+    await events.rule("a", {"Arn": FUNCTION}, EventPattern='{"detail":{"list":[99999]}}')
+    await events.rule("b", {"Arn": QUEUE}, EventPattern='{"detail":{"list":[-1]}}')
+    await events.put({"list": list(range(100_000))})
+    assert [each.service for each in events.outbox.take()] == ["lambda"]
+
+
 async def test_an_event_for_another_account_says_where_it_comes_from(events: Events) -> None:
     """An event that is put on the bus of another account has the account of who put it."""
     await events("CreateEventBus", Name="theirs", account="111122223333")

@@ -225,6 +225,25 @@ def test_an_or_beside_a_field_of_the_same_array() -> None:
     assert matches(pattern, {"items": [{"a": 1}], "c": 1})
 
 
+def alternatives(names: str, count: int) -> list[Any]:
+    return [{"d": {f"{names}{number}": [1]}} for number in range(count)]
+
+
+def test_alternatives_about_the_same_object_are_moved_into_it() -> None:
+    """Many alternatives beside each other cost no more than they are, where all are about one object; else few are taken."""
+    moved = {"a": {"$or": alternatives("x", 10), "d": {"$or": [{"y": [1]}, {"z": [1]}, {"$or": [{"v": [1]}, {"w": [1]}]}]}}}
+    event = {"a": {"d": [{"x3": 1}, {"w": 1}, {"x3": 2, "z": 1}]}}
+    assert not matches(moved, event)
+    event["a"]["d"].append({"x9": 1, "w": 1})
+    assert matches(moved, event)
+    both = [{**each, "e": [1]} for each in alternatives("x", 33)]
+    written_out = {"a": {"$or": both, "d": {"y": [1]}}}
+    assert matches(written_out, {"a": {"d": [{"x5": 1, "y": 1}], "e": 1}})
+    assert not matches(written_out, {"a": {"d": [{"x5": 1}, {"y": 1}], "e": 1}})
+    with pytest.raises(event_patterns.InvalidPattern, match="too complex"):
+        matches({"a": {"$or": both * 2, "d": {"y": [1]}}}, {})
+
+
 # --- A naive twin: an event is a list of (path, value, which element of which array), looked through by trial and error
 
 Membership = dict[int, int]

@@ -10,10 +10,9 @@ at those fields only which the pattern names.
 Source: EventBridge user guide, "Event patterns"; the behaviour of github.com/aws/event-ruler.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import orjson
 
@@ -24,6 +23,9 @@ __all__ = ["InvalidPattern", "Pattern", "compile"]
 
 COMBINATIONS_MAX: Final = 1000
 """How many patterns without ``$or`` a pattern may come to, when every combination is written out."""
+
+WRITTEN_OUT_MAX: Final = 64
+"""How many of them may have to be looked at one by one; each costs the time of a pattern of its own."""
 
 DEPTH_MAX: Final = 100
 
@@ -70,13 +72,10 @@ def compile(pattern: str | bytes | dict[str, Any]) -> Pattern:  # as in `re`
             raise InvalidPattern(f"Invalid JSON: {error.msg}") from None
     if not isinstance(pattern, dict):
         raise InvalidPattern("Filter is not an object")
-    entries = _read_object(pattern, (), in_or=False)
+    entries = _read_object(pattern, ())
     if _combinations(entries) > COMBINATIONS_MAX:
         raise InvalidPattern(_TOO_COMPLEX)
-    if _is_plain(entries):
-        return Pattern(_compile_object(_tree(entries, 0)))
-    tests = tuple(_compile_object(_tree_of_rule(rule)) for rule in _written_out(entries))
-    return Pattern(tests[0] if len(tests) == 1 else _any(tests))
+    return Pattern(_compile_object(_Arranger().node(entries, 0)))
 
 
 # --- Reading
@@ -92,9 +91,10 @@ class _Or:
 
 _Entry: TypeAlias = "tuple[Path, Leaf] | _Or"
 _Entries: TypeAlias = "list[_Entry]"
+_Counted = TypeVar("_Counted")
 
 
-def _read_object(pattern: dict[str, Any], path: Path, *, in_or: bool) -> _Entries:
+def _read_object(pattern: dict[str, Any], path: Path) -> _Entries:
     """Return all leaves and ``$or``s of an object, in order."""
     if not pattern:
         raise InvalidPattern("Empty objects are not allowed")
@@ -103,11 +103,11 @@ def _read_object(pattern: dict[str, Any], path: Path, *, in_or: bool) -> _Entrie
     entries: _Entries = []
     for key, value in pattern.items():
         if key == _OR and _is_or(value):
-            entries.append(_Or(path, tuple(_read_object(each, path, in_or=True) for each in value)))
+            entries.append(_Or(path, tuple(_read_object(each, path) for each in value)))
             continue
         below = (*path, *key.split("."))
         if isinstance(value, dict):
-            entries += _read_object(value, below, in_or=in_or)
+            entries += _read_object(value, below)
         elif isinstance(value, list):
             entries.append((below, pattern_leaves.read(value)))
         else:
@@ -146,24 +146,6 @@ def _written_out(entries: _Entries, rules: Sequence[Rule] = ({},)) -> list[Rule]
     return current
 
 
-def _is_plain(entries: _Entries) -> bool:
-    """Say whether each ``$or`` can be decided by itself: it shares no field with what is beside it, and no array decides what is absent."""
-    ors = [entry for entry in entries if isinstance(entry, _Or)]
-    if not ors:
-        return True
-    taken = [frozenset(entry[0] for entry in entries if not isinstance(entry, _Or))]
-    for each in ors:
-        taken.append(frozenset(path for alternative in each.alternatives for path in _paths(alternative)))
-    firsts = [{path[: len(each.path) + 1] for path in paths} for each, paths in zip(ors, taken[1:], strict=True)]
-    for index, first in enumerate(firsts):
-        others = itertools.chain.from_iterable(paths for number, paths in enumerate(taken) if number != index + 1)
-        depth = len(ors[index].path) + 1
-        if any(path[:depth] in first for path in others):
-            return False
-    absences = (path for path, leaf in _leaves(entries) if leaf.absent and len(path) > 1)
-    return next(absences, None) is None and all(_is_plain(alternative) for each in ors for alternative in each.alternatives)
-
-
 def _leaves(entries: _Entries) -> Iterator[tuple[Path, Leaf]]:
     for entry in entries:
         if isinstance(entry, _Or):
@@ -171,10 +153,6 @@ def _leaves(entries: _Entries) -> Iterator[tuple[Path, Leaf]]:
                 yield from _leaves(alternative)
         else:
             yield entry
-
-
-def _paths(entries: _Entries) -> Iterator[Path]:
-    return (path for path, _ in _leaves(entries))
 
 
 # --- The tree of what is asked for, an object of the event each
@@ -186,27 +164,95 @@ class _Node:
     children: dict[str, "_Node"] = field(default_factory=dict)
     ors: list[list["_Node"]] = field(default_factory=list)
 
-    def at(self, path: Path) -> "_Node":
-        node = self
-        for key in path:
-            node = node.children.setdefault(key, _Node())
+
+class _Arranger:
+    """
+    Builds the tree of entries. A ``$or`` that shares no field with anything beside it is decided by itself. Others are moved into the
+    object that all of their alternatives are about, or else written out, since it must be one object of an array that satisfies an
+    alternative and what is beside it.
+    """
+
+    def __init__(self) -> None:
+        self._written_out = 0
+
+    def node(self, entries: _Entries, depth: int) -> _Node:
+        """Build the tree of entries, seen from an object that is this deep."""
+        node = _Node()
+        for keys, cluster in _clusters(entries, depth):
+            ors = [entry for entry in cluster if isinstance(entry, _Or) and len(entry.path) == depth]
+            key = next(iter(keys))
+            if ors and len(cluster) > 1 and len(keys) == 1 and all(_is_about_object(each, depth) for each in ors):
+                cluster, ors = [_moved_into(entry, depth, key) for entry in cluster], []
+            if not ors:
+                self._add_field(node, key, cluster, depth)
+            elif len(cluster) == 1:
+                node.ors.append([self.node(alternative, depth) for alternative in ors[0].alternatives])
+            else:
+                node.ors.append([self.node(each, depth) for each in self._counted(_combined(cluster, depth))])
         return node
 
+    def _add_field(self, node: _Node, key: str, entries: _Entries, depth: int) -> None:
+        has_or = any(isinstance(entry, _Or) for entry in entries)
+        if depth == 0 and has_or and any(leaf.absent and len(path) > 1 for path, leaf in _leaves(entries)):
+            # What must be absent from which objects of an array depends on everything else that is asked for inside.
+            rules = self._counted(_written_out(entries))
+            node.ors.append([self.node(list(rule.items()), depth) for rule in rules])
+            return
+        deeper: _Entries = []
+        for entry in entries:
+            if not isinstance(entry, _Or) and len(entry[0]) == depth + 1:
+                node.leaves[key] = entry[1]
+            else:
+                deeper.append(entry)
+        if deeper:
+            node.children[key] = self.node(deeper, depth + 1)
 
-def _tree_of_rule(rule: Rule) -> _Node:
-    return _tree(list(rule.items()), 0)
+    def _counted(self, written_out: list[_Counted]) -> list[_Counted]:
+        self._written_out += len(written_out)
+        if self._written_out > WRITTEN_OUT_MAX:
+            raise InvalidPattern(_TOO_COMPLEX)
+        return written_out
 
 
-def _tree(entries: _Entries, depth: int) -> _Node:
-    """Build the tree of entries, seen from an object that is this deep."""
-    root = _Node()
+def _clusters(entries: _Entries, depth: int) -> list[tuple[frozenset[str], _Entries]]:
+    """Put together what is about the same fields of an object; each in order."""
+    found: list[tuple[frozenset[str], list[int]]] = []
+    for number, entry in enumerate(entries):
+        keys, numbers = frozenset(path[depth] for path, _ in _leaves([entry])), [number]
+        apart = []
+        for other in found:
+            if keys.isdisjoint(other[0]):
+                apart.append(other)
+            else:
+                keys, numbers = keys | other[0], numbers + other[1]
+        found = [*apart, (keys, numbers)]
+    return [(keys, [entries[number] for number in sorted(numbers)]) for keys, numbers in found]
+
+
+def _is_about_object(entry: _Or, depth: int) -> bool:
+    """Say whether all alternatives of a ``$or`` at an object look into a field of it, rather than at its value."""
+    return all(
+        len(each.path) > depth or _is_about_object(each, depth) if isinstance(each, _Or) else len(each[0]) > depth + 1
+        for alternative in entry.alternatives
+        for each in alternative
+    )
+
+
+def _moved_into(entry: _Entry, depth: int, key: str) -> _Entry:
+    """Return a ``$or`` at an object as one at the object in a field of it, which all of it is about; anything else as it is."""
+    if not isinstance(entry, _Or) or len(entry.path) > depth:
+        return entry
+    alternatives = tuple([_moved_into(each, depth, key) for each in alternative] for alternative in entry.alternatives)
+    return _Or((*entry.path, key), alternatives)
+
+
+def _combined(entries: _Entries, depth: int) -> list[_Entries]:
+    """Write out the ``$or``s at an object: the entries with one alternative of each in its place, for every combination."""
+    combined: list[_Entries] = [[]]
     for entry in entries:
-        if isinstance(entry, _Or):
-            root.at(entry.path[depth:]).ors.append([_tree(each, len(entry.path)) for each in entry.alternatives])
-        else:
-            path, leaf = entry
-            root.at(path[depth:-1]).leaves[path[-1]] = leaf
-    return root
+        choices = entry.alternatives if isinstance(entry, _Or) and len(entry.path) == depth else ([entry],)
+        combined = [[*each, *choice] for each in combined for choice in choices]
+    return combined
 
 
 # --- Compiling

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from lambdad.kit import threads
 from lambdad.kit.clock import NowMs
 from lambdad.machines import target_calls
 from lambdad.machines.target_calls import TargetCall
@@ -26,6 +27,9 @@ log = logging.getLogger("lambdad.events")
 PRINCIPAL: Final = "events.amazonaws.com"
 HOPS_MAX: Final = 1
 """An event that has come from another bus is not sent on to a third one, as in AWS."""
+
+LARGE_CHARACTERS: Final = 16_384
+"""Events that are longer are matched in a thread: an array of many thousand elements may keep a pattern busy for long."""
 
 TURN_S: Final = 0.005
 """How long rules are looked at before others have their turn: there may be many, and patterns of any kind."""
@@ -74,17 +78,23 @@ class Dispatcher:
         bus = self._registry.find(key)
         if bus is None:
             return
+        rules = [rule for rule in bus.rules.values() if rule.is_enabled and (not only or names.rule_arn(rule.key) in only)]
+        for rule in await self._matching(rules, event):
+            await self.start(rule, event, routed)
+        if not event.is_replayed:
+            self._archive(bus, event, routed)
+
+    async def _matching(self, rules: Sequence[Rule], event: Event) -> list[Rule]:
+        if len(event.text) > LARGE_CHARACTERS:
+            return await threads.run(_matching, rules, event.body)
         loop = asyncio.get_running_loop()
-        for rule in list(bus.rules.values()):
+        found: list[Rule] = []
+        for rule in rules:
             if loop.time() > self._turn_until_s:
                 await asyncio.sleep(0)
                 self._turn_until_s = loop.time() + TURN_S
-            if rule.pattern is None or not rule.is_enabled or (only and names.rule_arn(rule.key) not in only):
-                continue
-            if rule.pattern.matches(event.body):
-                await self.start(rule, event, routed)
-        if not event.is_replayed:
-            self._archive(bus, event, routed)
+            found += _matching((rule,), event.body)
+        return found
 
     async def start(self, rule: Rule, event: Event, routed: Routed) -> None:
         """Add what a rule's targets are sent for an event."""
@@ -132,6 +142,10 @@ class Dispatcher:
         for archive in bus.archives.values():
             if archive.pattern is None or archive.pattern.matches(event.body):
                 routed.archived.append((archive, event))
+
+
+def _matching(rules: Sequence[Rule], body: dict[str, Any]) -> list[Rule]:
+    return [rule for rule in rules if rule.pattern is not None and rule.pattern.matches(body)]
 
 
 def _deliveries(rule: Rule, target: Mapping[str, Any], call: TargetCall, text: str, event: Event) -> list[Delivery]:
