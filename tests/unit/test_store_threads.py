@@ -61,7 +61,9 @@ async def test_a_call_runs_in_a_thread_of_the_crew() -> None:
     async with crew(job) as one:
         assert await one.call(lambda name: (name, threading.current_thread().name)) == ("crew-0", "crew-0")
     assert job.events == ["open", "close"]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("crew")]
+    for thread in [thread for thread in threading.enumerate() if thread.name.startswith("crew")]:
+        thread.join(10)  # it has told us the last that it does, and may not have left yet
+        assert not thread.is_alive()
 
 
 async def test_what_waits_is_taken_together_up_to_a_bound() -> None:
