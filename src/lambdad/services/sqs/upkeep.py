@@ -53,7 +53,7 @@ class Upkeep:
                     next_sweep_s = loop.time() + SWEEP_INTERVAL_S
                     await self.sweep()
             except StoreError:
-                # Safe to go on: what was to be written or removed still is.
+                # Safe to go on: what was to be removed still is, and a receive that is not written down is as one before a kill.
                 _log.exception("sqs.upkeep.failed")
             await asyncio.sleep(TOUCH_INTERVAL_S)
 
