@@ -8,12 +8,13 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import burst, density, event_invokes, events, invoke, s3, sns, sqs_to_function
+from bench import burst, density, event_invokes, events, invoke, s3, sns, sqs, sqs_to_function
 
 PARTS: dict[str, Callable[[], None]] = {
     "burst": burst.run,
     "density": density.run,
     "event-invokes": event_invokes.run,
+    "queues": sqs.run,
     "sqs": sqs_to_function.run,
     "events": events.run,
     "sns": sns.run,

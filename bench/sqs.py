@@ -34,6 +34,8 @@ from lambdad.services.sqs.app import SqsService, migrations
 from lambdad.store.database import open_database, sqlite_url
 
 BODY_BYTES = 200
+FOR_S = 5.0
+CLIENTS = 8
 REGION = "us-east-1"
 CONTEXT = CallContext(
     account=AccountId("000000000000"),
@@ -192,11 +194,17 @@ def _processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def run() -> None:
+    """Measure both kinds of queues over HTTP, as `make bench` does."""
+    for is_fifo in (False, True):
+        over_http(FOR_S, CLIENTS, is_fifo=is_fifo)
+
+
 def main() -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--for", type=float, default=5.0, dest="for_s")
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--for", type=float, default=FOR_S, dest="for_s")
+    parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--in-process", action="store_true")
     parser.add_argument("--fifo", action="store_true")
     arguments = parser.parse_args()
