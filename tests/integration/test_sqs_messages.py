@@ -1,14 +1,18 @@
 """Messages of standard queues: sending, receiving, visibility, deletion, expiry; on both databases."""
 
 import asyncio
+import contextlib
 import hashlib
+import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqs_house import ACCOUNT, ENDPOINT, START_MS, Clock, Sqs, opened
+from sqs_house import ACCOUNT, ENDPOINT, START_MS, Clock, Sqs, arn, opened
 
 from lambdad.services.sqs import errors
+from lambdad.services.sqs.registry import queries
 
 
 @pytest.fixture
@@ -335,3 +339,62 @@ async def test_a_poison_message_holds_nobody_up(sqs: Sqs) -> None:
         else:
             await sqs.delete(url, message)
     assert {"m1", "m2", "m3", "m4"} <= set(seen)
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+async def test_memory_and_rows_agree(database_url: str, name: str) -> None:
+    """After much sending, receiving, giving back, deleting and going away in between, what is in memory is what is a row."""
+    rng = random.Random(1)
+    clock = Clock()
+    more = {"ContentBasedDeduplication": "true"} if name.endswith(".fifo") else {}
+    async with opened(database_url, clock, window=30, cache_bytes=5000) as sqs:
+        dead = await sqs.queue(f"dead{name[1:]}", VisibilityTimeout="2", **more)
+        policy = json.dumps({"deadLetterTargetArn": arn(f"dead{name[1:]}"), "maxReceiveCount": 3})
+        url = await sqs.queue(name, VisibilityTimeout="2", RedrivePolicy=policy, **more)
+        sent: set[str] = set()
+        deleted: set[str] = set()
+
+        async def one(number: int) -> None:
+            kind = rng.random()
+            if kind < 0.4:
+                entries = [{"Id": str(at), "MessageBody": f"{number}-{at}"} for at in range(rng.randint(1, 10))]
+                for entry in entries:
+                    entry |= {"MessageGroupId": rng.choice("abc")} if more else {}
+                sent.update(entry["MessageBody"] for entry in entries)
+                await sqs("SendMessageBatch", QueueUrl=url, Entries=entries)
+            elif kind < 0.9:
+                for message in await sqs.receive(rng.choice([url, url, dead]), rng.randint(1, 10)):
+                    where = dead if "DeadLetterQueueSourceArn" in message["Attributes"] else url
+                    what = rng.random()
+                    if what < 0.6:
+                        deleted.add(message["Body"])
+                        with contextlib.suppress(errors.InvalidParameterValue):  # its time is over
+                            await sqs.delete(where, message)
+                    elif what < 0.8:
+                        given = {"QueueUrl": where, "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": rng.choice([0, 5])}
+                        with contextlib.suppress(errors.InvalidParameterValue, errors.MessageNotInflight):
+                            await sqs("ChangeMessageVisibility", **given)
+            else:
+                clock.ms += rng.randint(0, 1500)
+
+        for start in range(0, 400, 20):
+            tasks = [asyncio.ensure_future(one(number)) for number in range(start, start + 20)]
+            for _ in range(rng.randint(0, 30)):
+                await asyncio.sleep(0)
+            for task in rng.sample(tasks, 5):
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(not isinstance(outcome, Exception) for outcome in outcomes), outcomes
+        clock.ms += 10_000
+        counted = sum([sum(await sqs.counts(each)) for each in (url, dead)])
+        rows = await sqs.database.read(lambda connection: connection.all(queries.count_messages))
+        assert counted == sum(row.messages for row in rows)
+        left: set[str] = set()
+        for _ in range(4):
+            for each in (url, dead):
+                while received := await sqs.receive(each):
+                    left.update(message["Body"] for message in received)
+                    await sqs.delete(each, *received)
+        assert sum([sum(await sqs.counts(each)) for each in (url, dead)]) == 0
+        assert left | deleted <= sent
+        assert sqs.service.statistics().cached_bytes == 0
