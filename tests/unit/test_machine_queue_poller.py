@@ -249,6 +249,15 @@ def test_a_group_is_in_one_lane_at_a_time() -> None:
     assert commands[:2] == [Forget((2,)), Invoke(2, (3,))]
 
 
+def test_a_group_goes_on_before_its_deletion_is_confirmed() -> None:
+    """The queue gives out the next message of a group as soon as the last one is deleted, and that may be heard of first."""
+    play = Playbook(is_fifo=True)
+    play.say(Resumed())
+    play.say(Received(1, messages(1, group="a"), taken=1))
+    play.say(Ran(1))
+    assert play.say(Received(2, messages(2, group="a"), taken=1))[0] == Invoke(2, (2,))
+
+
 def test_a_failing_receive_is_tried_again_ever_later() -> None:
     """One lane goes on trying, after half a second at first and a minute at last."""
     play = Playbook()

@@ -387,12 +387,19 @@ def _measured(poller: Poller, taken: int, is_full: bool) -> Poller:
 
 
 def _unblocked(poller: Poller, lane_id: int, messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """Part messages from those whose group another lane is busy with: their visibility has run out while the function worked on them."""
+    """
+    Part messages from those whose group another lane is busy with: their visibility has run out while the function worked on them.
+
+    A lane that deletes is done with its batch. The queue may give out the next of a group before we hear that the last one is deleted.
+    """
     if not poller.settings.is_fifo:
         return messages, ()
-    busy = {
-        message.group for other, lane in poller.lanes.items() if other != lane_id for message in (*lane.batch, *lane.rest) if message.group
-    }
+    busy: set[str] = set()
+    for other, lane in poller.lanes.items():
+        if other != lane_id:
+            busy.update(message.group for message in lane.rest)
+            if not lane.to_delete:
+                busy.update(message.group for message in lane.batch)
     return (
         tuple(message for message in messages if message.group not in busy),
         tuple(message for message in messages if message.group in busy),
