@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from lambda_house import CONTEXT, NOW_MS, House, NaiveCode, new_uuid, open_house, refused
+from msgspec.structs import replace
 
 from lambdad.model.function import LayerReference
 from lambdad.model.ids import AccountId, Region

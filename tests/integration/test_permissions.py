@@ -3,11 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from lambda_house import CONTEXT, FUNCTION_ARN, House, new_uuid, open_house, refused
+from msgspec.structs import replace
 
 from lambdad.model.errors import AwsError
 from lambdad.model.ids import AccountId
