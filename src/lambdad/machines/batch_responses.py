@@ -12,14 +12,15 @@ from typing import Any
 import orjson
 
 
-def failed(response: bytes, identifiers: Sequence[str], *, in_order: bool) -> frozenset[int]:
+def failed(response: bytes, identifiers: Sequence[str]) -> frozenset[int]:
     """
     Say which messages of a batch have failed, by their places in it.
+
+    They are those that are listed, for FIFO queues too: it is for the function to list what follows its first failure.
 
     Args:
         response: what the function has returned.
         identifiers: of the messages, in the order of the event.
-        in_order: everything after the first failure counts as failed, for a FIFO queue.
 
     Returns:
         Nothing where the response lists nothing: null, ``""``, ``[]``, ``{}``, a null or empty list. All of them where the response is
@@ -48,6 +49,4 @@ def failed(response: bytes, identifiers: Sequence[str], *, in_order: bool) -> fr
         if not isinstance(named, str) or named not in places:
             return everything
         found.update(places[named])
-    if in_order and found:
-        return frozenset(range(min(found), len(identifiers)))
     return frozenset(found)

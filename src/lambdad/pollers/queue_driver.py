@@ -221,7 +221,7 @@ class QueuePoller:
         result = await self._runner.run(payload)
         match result:
             case Answered(answer) if self._plan.reports_failures:
-                places = batch_responses.failed(answer, [each.message_id for each in held], in_order=self._plan.is_fifo)
+                places = batch_responses.failed(answer, [each.message_id for each in held])
                 self._feed(queue_poller.Ran(lane, frozenset(numbers[place] for place in places)))
             case Answered():
                 self._feed(queue_poller.Ran(lane))
