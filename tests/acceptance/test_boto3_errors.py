@@ -559,6 +559,40 @@ INVOKE = (
     Case("invoke_async", {"FunctionName": NAME, "InvokeArgs": "{"}, CONTENT, f"Could not parse request body into json: {ALL}"),
 )
 
+NO_MAPPING = "11111111-2222-3333-4444-555555555555"
+QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:nowhere"
+NO_CONFIG = f"The function {ARN}:$LATEST doesn't have an EventInvokeConfig"
+AT_LEAST_1 = "Member must have value greater than or equal to 1"
+EVENT_SOURCES = (
+    Case("create_event_source_mapping", {"FunctionName": "nowhere", "EventSourceArn": QUEUE}, INVALID, "Function does not exist"),
+    Case(
+        "create_event_source_mapping",
+        {"FunctionName": NAME, "EventSourceArn": QUEUE},
+        INVALID,
+        "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. "
+        "SQS Error Message: The specified queue does not exist.",
+    ),
+    Case("create_event_source_mapping", {"BatchSize": 0}, REJECTED, f"{ALL}{value('0', 'batchSize', AT_LEAST_1)}{ALL}"),
+    Case("get_event_source_mapping", {"UUID": NO_MAPPING}, MISSING, NO_RESOURCE),
+    Case("update_event_source_mapping", {"UUID": NO_MAPPING, "BatchSize": 3}, MISSING, NO_RESOURCE),
+    Case("delete_event_source_mapping", {"UUID": NO_MAPPING}, MISSING, NO_RESOURCE),
+    Case("list_event_source_mappings", {"MaxItems": 0}, REJECTED, violation(value("0", "maxItems", AT_LEAST_1))),
+)
+EVENT_INVOKE_CONFIGS = (
+    Case(
+        "put_function_event_invoke_config", {"FunctionName": "nowhere", "MaximumRetryAttempts": 1}, MISSING, "The function doesn't exist."
+    ),
+    Case(
+        "put_function_event_invoke_config",
+        {"FunctionName": NAME},
+        INVALID,
+        "You must specify at least one of error handling or destination setting.",
+    ),
+    Case("update_function_event_invoke_config", {"FunctionName": NAME, "MaximumRetryAttempts": 1}, MISSING, NO_CONFIG),
+    Case("get_function_event_invoke_config", {"FunctionName": NAME}, MISSING, NO_CONFIG),
+    Case("delete_function_event_invoke_config", {"FunctionName": NAME}, MISSING, NO_CONFIG),
+    Case("list_function_event_invoke_configs", {"FunctionName": "nowhere"}, MISSING, "The function doesn't exist."),
+)
 CASES = (
     *CREATE,
     *LAYERS_USED,
@@ -569,6 +603,8 @@ CASES = (
     *LAYERS,
     *PERMISSIONS,
     *INVOKE,
+    *EVENT_SOURCES,
+    *EVENT_INVOKE_CONFIGS,
 )
 
 
