@@ -13,6 +13,7 @@ $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,postgres]'
+	$(BIN)/python -m compileall -q src  # the server is another user behind a fence, and cannot keep what it compiles
 	touch $@
 
 # The main job on a fresh machine: start, deploy a Python and a Node.js function, invoke, show, stop.
