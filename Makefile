@@ -8,12 +8,13 @@ IMAGE ?=
 
 setup: $(VENV)/.ready
 
+# Compiled here, since the server is another user behind a fence, and cannot keep what it compiles.
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "lambdad needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,postgres]'
-	$(BIN)/python -m compileall -q src  # the server is another user behind a fence, and cannot keep what it compiles
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 # The main job on a fresh machine: start, deploy a Python and a Node.js function, invoke, show, stop.
