@@ -17,7 +17,7 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m compileall -q src
 	touch $@
 
-# The main job on a fresh machine: start, deploy a Python and a Node.js function, invoke, show, stop.
+# The main job on a fresh machine: a picture in a bucket, a schedule and a queue start functions.
 demo: setup
 	$(BIN)/lambdad demo $(if $(IMAGE),--image '$(IMAGE)')
 
