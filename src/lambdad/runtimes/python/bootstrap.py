@@ -109,22 +109,15 @@ class RuntimeApi:
             self._socket.sendall(head + body + self._next)
             self._receive()  # a refusal has been recorded by the platform: nothing to do
         except (ConnectionError, EOFError):
-            begun = bool(self._buffer)
-            self._close()
-            if begun:
-                raise
+            self._lose()
             self._exchange(head, body)
-            return self.next_event()
-        return self.next_event() if self._socket is None else self._receive_or_ask()
-
-    def _receive_or_ask(self):
-        try:
-            return self._receive()
-        except (ConnectionError, EOFError):
-            if self._buffer:
-                raise
-            self._close()
-            return self.next_event()
+        else:
+            try:
+                if self._socket is not None:
+                    return self._receive()
+            except (ConnectionError, EOFError):
+                self._lose()
+        return self.next_event()
 
     def _exchange(self, head, body):
         """Send one request and read its answer; a kept connection that turns out to be closed is opened again once."""
@@ -133,10 +126,7 @@ class RuntimeApi:
                 self._send(head, body)
                 return self._receive()
             except (ConnectionError, EOFError):
-                begun = bool(self._buffer)
-                self._close()
-                if begun:
-                    raise
+                self._lose()
         self._socket = socket.create_connection(self._address)
         self._socket.settimeout(None)  # whatever the function has made the default
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -149,6 +139,13 @@ class RuntimeApi:
         else:
             self._socket.sendall(head)
             self._socket.sendall(body)
+
+    def _lose(self):
+        """Close a connection that turns out to be lost; called where that is caught, and raised again if an answer had begun."""
+        begun = bool(self._buffer)
+        self._close()
+        if begun:
+            raise  # noqa: PLE0704
 
     def _close(self):
         self._socket.close()
