@@ -223,6 +223,20 @@ class Functions:
             time.sleep(0.02)
         raise AssertionError(f"no {until} in {lines}")
 
+    def records(self, name: str, count: int, within_s: float = 30.0) -> list[dict[str, Any]]:
+        """Return what a function has printed as "RECORD {...}", in order, once there are `count` records."""
+
+        def found() -> list[dict[str, Any]] | None:
+            pages = self.logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
+            try:
+                lines = [event["message"] for page in pages for event in page["events"]]
+            except self.logs.exceptions.ResourceNotFoundException:
+                return None
+            records = [json.loads(line.removeprefix("RECORD ")) for line in lines if line.startswith("RECORD ")]
+            return records if len(records) >= count else None
+
+        return list(eventually(found, f"{count} records have come", within_s))
+
     def clean(self) -> None:
         for name in self._names:
             with contextlib.suppress(self.client.exceptions.ResourceNotFoundException):

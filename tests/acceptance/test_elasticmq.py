@@ -1,6 +1,5 @@
 """Event source mappings from the queues of a server that is not ours: ElasticMQ."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,21 +46,6 @@ def lambdad_beside(sqs: Any, tmp_path: Path) -> Iterator[Lambdad]:
     assert running.stop() == 0
 
 
-def _records(functions: Functions, name: str, count: int) -> list[dict[str, Any]]:
-    """Return what the function was sent, once there are `count` records."""
-
-    def found() -> list[dict[str, Any]] | None:
-        pages = functions.logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
-        try:
-            lines = [event["message"] for page in pages for event in page["events"]]
-        except functions.logs.exceptions.ResourceNotFoundException:
-            return None
-        records = [json.loads(line.removeprefix("RECORD ")) for line in lines if line.startswith("RECORD ")]
-        return records if len(records) >= count else None
-
-    return list(eventually(found, f"{count} records have come", 60))
-
-
 def test_a_queue_elsewhere_is_worked_off(lambdad_beside: Lambdad, sqs: Any) -> None:
     """Messages of a queue at a configured endpoint reach the function as from AWS, come again where they failed, and are deleted."""
     functions = Functions(lambdad_beside, "elsewhere")
@@ -76,7 +60,7 @@ def test_a_queue_elsewhere_is_worked_off(lambdad_beside: Lambdad, sqs: Any) -> N
     for body in bodies:
         attributes = {"Kind": {"DataType": "String", "StringValue": "k"}}
         sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
-    records = _records(functions, name, 32)
+    records = functions.records(name, 32, within_s=60)
     assert sorted(record["body"] for record in records) == sorted([*bodies, "bad"])
     assert {record["eventSourceARN"] for record in records} == {arn}
     assert {record["messageAttributes"]["Kind"]["stringValue"] for record in records} == {"k"}
@@ -99,7 +83,7 @@ def test_groups_of_a_queue_elsewhere_keep_their_order(lambdad_beside: Lambdad, s
     functions.client.create_event_source_mapping(FunctionName=name, EventSourceArn="arn:aws:sqs:us-east-1:000000000000:q.fifo", BatchSize=3)
     for number in range(40):
         sqs.send_message(QueueUrl=url, MessageBody=str(number), MessageGroupId=f"g{number % 4}", MessageDeduplicationId=str(number))
-    records = _records(functions, name, 40)
+    records = functions.records(name, 40, within_s=60)
     for group in range(4):
         came = [int(record["body"]) for record in records if record["attributes"]["MessageGroupId"] == f"g{group}"]
         assert came == list(range(group, 40, 4))

@@ -79,21 +79,6 @@ def queues(lambdad: Lambdad) -> Iterator[Queues]:
     made.clean()
 
 
-def _records(functions: Functions, name: str, count: int) -> list[dict[str, Any]]:
-    """Return what the function was sent, in order, once there are `count` records."""
-
-    def found() -> list[dict[str, Any]] | None:
-        pages = functions.logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
-        try:
-            lines = [event["message"] for page in pages for event in page["events"]]
-        except functions.logs.exceptions.ResourceNotFoundException:
-            return None
-        records = [json.loads(line.removeprefix("RECORD ")) for line in lines if line.startswith("RECORD ")]
-        return records if len(records) >= count else None
-
-    return list(eventually(found, f"{count} records have come", 30))
-
-
 def _refused(call: Callable[..., Any], **request: Any) -> tuple[str, str, int]:
     from botocore.exceptions import ClientError
 
@@ -117,7 +102,7 @@ def test_a_record_is_what_aws_sends(functions: Functions, queues: Queues) -> Non
         },
         MessageSystemAttributes={"AWSTraceHeader": {"DataType": "String", "StringValue": "Root=1-5759e988-bd862e3fe1be46a994272793"}},
     )
-    (record,) = _records(functions, name, 1)
+    (record,) = functions.records(name, 1)
     attributes = record.pop("attributes")
     assert record.pop("receiptHandle")
     assert record == {
@@ -148,7 +133,7 @@ def test_a_fifo_record_has_its_place(functions: Functions, queues: Queues) -> No
     queues.map(arn, name, BatchSize=3)
     for number in range(20):
         queues.sqs.send_message(QueueUrl=url, MessageBody=str(number), MessageGroupId=f"g{number % 2}")
-    records = _records(functions, name, 20)
+    records = functions.records(name, 20)
     for group in range(2):
         came = [each for each in records if each["attributes"]["MessageGroupId"] == f"g{group}"]
         assert [int(each["body"]) for each in came] == list(range(group, 20, 2))
@@ -166,7 +151,7 @@ def test_what_fails_comes_again_and_ends_as_a_dead_letter(functions: Functions, 
     queues.map(arn, name)
     queues.sqs.send_message(QueueUrl=url, MessageBody="raise")
     eventually(lambda: queues.count(dead_url) == 1, "it is a dead letter")
-    counts = [record["attributes"]["ApproximateReceiveCount"] for record in _records(functions, name, 2)]
+    counts = [record["attributes"]["ApproximateReceiveCount"] for record in functions.records(name, 2)]
     assert counts == ["1", "2"]
     assert queues.count(url) == 0
 
@@ -178,7 +163,7 @@ def test_reported_failures_come_again(functions: Functions, queues: Queues) -> N
     queues.map(arn, name, FunctionResponseTypes=["ReportBatchItemFailures"])
     entries = [{"Id": body, "MessageBody": body} for body in ("good", "bad", "better")]
     queues.sqs.send_message_batch(QueueUrl=url, Entries=entries)
-    came = [(each["body"], each["attributes"]["ApproximateReceiveCount"]) for each in _records(functions, name, 4)]
+    came = [(each["body"], each["attributes"]["ApproximateReceiveCount"]) for each in functions.records(name, 4)]
     assert sorted(came) == [("bad", "1"), ("bad", "2"), ("better", "1"), ("good", "1")]
     eventually(lambda: queues.count(url) == 0, "all are deleted")
 
@@ -190,7 +175,7 @@ def test_filters_delete_what_they_do_not_let_pass(functions: Functions, queues: 
     queues.map(arn, name, FilterCriteria={"Filters": [{"Pattern": '{"body": {"size": [{"numeric": [">", 5]}]}}'}]})
     for body in ('{"size": 3}', "text", '{"size": 7}'):
         queues.sqs.send_message(QueueUrl=url, MessageBody=body)
-    assert [record["body"] for record in _records(functions, name, 1)] == ['{"size": 7}']
+    assert [record["body"] for record in functions.records(name, 1)] == ['{"size": 7}']
     eventually(lambda: queues.count(url) == 0, "all are deleted")
 
 
@@ -236,7 +221,7 @@ def test_a_mapping_is_disabled_and_enabled(functions: Functions, queues: Queues)
     queues.sqs.send_message(QueueUrl=url, MessageBody="a")
     assert queues.count(url) == 1
     assert queues.client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)["State"] == "Enabling"
-    assert [record["body"] for record in _records(functions, name, 1)] == ["a"]
+    assert [record["body"] for record in functions.records(name, 1)] == ["a"]
 
 
 def test_a_queue_that_is_deleted_is_said(functions: Functions, queues: Queues) -> None:
